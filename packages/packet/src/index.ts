@@ -1,0 +1,33 @@
+export { AddressError } from "./errors.ts";
+export { isMac, macFromBigInt, macFromBytes, macToBigInt, macToBytes, parseMac } from "./mac.ts";
+export type { Mac } from "./mac.ts";
+export {
+  compareIps,
+  ipFamily,
+  ipFromBigInt,
+  ipFromBytes,
+  ipFromObjectName,
+  ipToBigInt,
+  ipToBytes,
+  ipToObjectName,
+  isIp,
+  parseIp,
+} from "./ip.ts";
+export type { Ip, IpFamily } from "./ip.ts";
+export {
+  addressAt,
+  cidrContains,
+  cidrContainsCidr,
+  cidrOf,
+  cidrsOverlap,
+  cidrSize,
+  familyBits,
+  firstAddress,
+  formatCidr,
+  indexOf,
+  lastAddress,
+  parseCidr,
+} from "./cidr.ts";
+export type { Cidr } from "./cidr.ts";
+export { PrefixMap } from "./prefix-map.ts";
+export type { PrefixEntry } from "./prefix-map.ts";
