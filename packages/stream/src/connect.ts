@@ -1,0 +1,43 @@
+import { createConnection, type Socket } from "node:net";
+import { formatAddress, type Address } from "./address.ts";
+import { StreamError } from "./errors.ts";
+
+/** Starts to connect; the socket emits `connect` or `error` as usual. Nagle's delay is off: both protocols are dialogues. */
+export function openSocket(address: Address): Socket {
+  return address.kind === "unix"
+    ? createConnection({ path: address.path })
+    : createConnection({ host: address.host, port: address.port, noDelay: true, keepAlive: true });
+}
+
+/** One attempt to connect, for callers that need no second one. Rejects with `STREAM_UNREACHABLE`. */
+export function connect(address: Address, timeoutMs = 5000): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = openSocket(address);
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(unreachable(address, new Error(`no answer within ${timeoutMs} ms`)));
+    }, timeoutMs);
+    const onError = (cause: Error): void => {
+      clearTimeout(timer);
+      reject(unreachable(address, cause));
+    };
+    socket.once("error", onError);
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      socket.off("error", onError);
+      resolve(socket);
+    });
+  });
+}
+
+/** `STREAM_UNREACHABLE` with what an operator should look at, from the system's error. */
+export function unreachable(address: Address, cause: Error): StreamError {
+  const system = (cause as NodeJS.ErrnoException).code;
+  const where = formatAddress(address);
+  let remedy = "";
+  if (system === "ENOENT") remedy = ": no such socket; is the service running, and is the path right?";
+  else if (system === "ECONNREFUSED") remedy = ": nobody listens there; is the service running?";
+  else if (system === "EACCES" || system === "EPERM") remedy = ": permission denied; run as a user that may open it";
+  else remedy = `: ${cause.message}`;
+  return new StreamError("STREAM_UNREACHABLE", `cannot connect to ${where}${remedy}`, { cause });
+}
