@@ -1,0 +1,54 @@
+/** What the reactive core has done, as plain numbers; metrics and status read them when asked. */
+import type { Reason } from "@beyondfabric/datapath";
+
+/** Upper bounds (ms) of the buckets in which decision times are counted. */
+export const decisionBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 100] as const;
+
+export class ReactorCounters {
+  /** Packet-ins that are no miss of ours. */
+  foreign = 0;
+  /** Packet-ins whose packet could not be read. */
+  unreadable = 0;
+  /** Misses about a pair whose entry was already on its way. */
+  repeated = 0;
+  /** Verdicts that were given to the packet alone, without an entry. */
+  withoutEntry = 0;
+  held = 0;
+  holdExpired = 0;
+  holdOverflow = 0;
+  /** Held packets whose continuation died with the connection to the switch. */
+  holdLost = 0;
+  refusedAbsent = 0;
+  /** Entries that were withdrawn or changed because a fact changed. */
+  revoked = 0;
+  /** Entries that were withdrawn because nobody used them. */
+  aged = 0;
+  /** Entries that were withdrawn because there were too many. */
+  evicted = 0;
+  readonly verdicts = new Map<string, number>();
+  readonly missesByPort = new Map<number, number>();
+  readonly decisionTimes: number[] = Array.from({ length: decisionBuckets.length + 1 }, () => 0);
+  decisionTimeSum = 0;
+  misses = 0;
+
+  miss(port: number): void {
+    this.misses++;
+    this.missesByPort.set(port, (this.missesByPort.get(port) ?? 0) + 1);
+  }
+
+  verdict(verdict: "allow" | "deny", reason: Reason): void {
+    const key = `${verdict} ${reason}`;
+    this.verdicts.set(key, (this.verdicts.get(key) ?? 0) + 1);
+  }
+
+  decided(milliseconds: number): void {
+    this.decisionTimeSum += milliseconds;
+    let bucket = 0;
+    while (bucket < decisionBuckets.length && milliseconds > decisionBuckets[bucket]!) bucket++;
+    this.decisionTimes[bucket]!++;
+  }
+
+  forgetPort(port: number): void {
+    this.missesByPort.delete(port);
+  }
+}

@@ -1,0 +1,308 @@
+/**
+ * The reactive core: takes packet-ins, asks `decide()`, answers in the same turn of the event loop, and lets the entries
+ * that spare later packets the trip follow in coalesced writes. The life of a packet that no entry knows:
+ *
+ * 1. it paused in the switch; its registers and the rest of its journey came in the packet-in (a continuation);
+ * 2. the verdict is patched into the continuation's registers and the switch resumes it: the first packet is neither
+ *    lost nor overtaken by an entry that is still on its way;
+ * 3. the entry is queued and written within {@link ReactorLimits.coalesceMilliseconds}.
+ *
+ * A packet whose peer is not known yet is held, for a bounded time and in bounded number per port, and never guessed.
+ */
+import {
+  decide,
+  flowModFor,
+  missPort,
+  sameVerdict,
+  tables,
+  VerdictTable,
+  verdictFromFlow,
+  wayOf,
+  wayPatches,
+  cookieBuckets,
+  type Decision,
+  type FactKey,
+  type Facts,
+  type Question,
+  type Settled,
+  type Verdict,
+} from "@beyondfabric/datapath";
+import { packetInView, resumeFrame, type Flow, type PacketInView } from "@beyondfabric/openflow";
+import { ipFromBytes, type Ip } from "@beyondfabric/packet";
+import { HeldPackets, type HeldPacket } from "./held-packets.ts";
+import { Admission } from "./admission.ts";
+import { WriteQueue } from "./write-queue.ts";
+import { ReactorCounters } from "./counters.ts";
+
+export interface ReactorLimits {
+  /** Most verdict entries in the switch; beyond it the least recently used go. */
+  readonly entries: number;
+  /** An entry that no packet used for so long goes (ms). */
+  readonly idleMilliseconds: number;
+  readonly heldPerPort: number;
+  readonly holdMilliseconds: number;
+  /** Entries follow their first packet within this time (ms). */
+  readonly coalesceMilliseconds: number;
+  /** New pairs per second that get an entry with their first packet; beyond it a pair must be seen twice. */
+  readonly entriesPerSecond: number;
+}
+
+/** Where frames go; several sends of one turn leave in one write. */
+export interface FrameSink {
+  send(frame: Buffer): void;
+}
+
+export interface ReactorOptions {
+  readonly facts: Facts;
+  readonly limits: ReactorLimits;
+  readonly sink: FrameSink;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
+  readonly onUndecodable?: (error: unknown) => void;
+}
+
+/** A negative answer is remembered for so long (ms), so that a scan of unknown addresses does not fill the holds. */
+const absentMilliseconds = 1000;
+const absentCapacity = 4096;
+
+export class Reactor {
+  readonly counters = new ReactorCounters();
+  readonly verdicts = new VerdictTable();
+  readonly #facts: Facts;
+  readonly #limits: ReactorLimits;
+  readonly #sink: FrameSink;
+  readonly #now: () => number;
+  readonly #held: HeldPackets;
+  readonly #admission: Admission;
+  readonly #writes: WriteQueue;
+  readonly #onUndecodable: (error: unknown) => void;
+  readonly #absent = new Map<Ip, number>();
+  #lastAgedBucket = 0;
+
+  constructor(options: ReactorOptions) {
+    this.#facts = options.facts;
+    this.#limits = options.limits;
+    this.#sink = options.sink;
+    this.#now = options.now;
+    this.#onUndecodable = options.onUndecodable ?? (() => {});
+    this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
+    this.#admission = new Admission(options.limits.entriesPerSecond);
+    this.#writes = new WriteQueue((frame) => this.#sink.send(frame), options.limits.coalesceMilliseconds);
+  }
+
+  get heldCount(): number {
+    return this.#held.size;
+  }
+
+  get pendingWrites(): number {
+    return this.#writes.size;
+  }
+
+  /** A packet-in of the bridge, as it came from the wire. Never throws: what cannot be read is counted and dropped. */
+  onPacketIn(frame: Buffer): void {
+    const started = this.#now();
+    try {
+      const view = packetInView(frame);
+      const port = view.userdata === undefined ? undefined : missPort(view.userdata);
+      if (port === undefined || !view.hasContinuation) {
+        this.counters.foreign++;
+        return;
+      }
+      this.counters.miss(port);
+      const question = questionOf(view);
+      if (question === undefined) {
+        this.counters.unreadable++;
+        return;
+      }
+      this.#answer({ frame, question, port, since: started });
+    } catch (error) {
+      this.counters.unreadable++;
+      this.#onUndecodable(error);
+    }
+    this.counters.decided(this.#now() - started);
+  }
+
+  #answer(packet: HeldPacket): void {
+    const { question } = packet;
+    const known = this.verdicts.findPair(question);
+    if (known !== undefined) {
+      // The switch has not caught up with the entry yet: the packet goes on, and nothing is decided again.
+      this.counters.repeated++;
+      this.#resume(packet.frame, known.decision);
+      return;
+    }
+    const decision = decide(question, this.#facts);
+    if (decision.verdict === "hold") {
+      this.#hold(packet, decision);
+      return;
+    }
+    this.counters.verdict(decision.verdict, decision.reason);
+    this.#resume(packet.frame, decision);
+    this.#consider(question, decision);
+  }
+
+  #resume(frame: Buffer, decision: Settled): void {
+    this.#sink.send(resumeFrame(frame, wayPatches(wayOf(decision))));
+  }
+
+  /** Gives a verdict an entry, unless there are more new pairs than the switch can take entries for. */
+  #consider(question: Question, decision: Settled): void {
+    const now = this.#now();
+    if (this.verdicts.findCube(question, decision) !== undefined) return;
+    if (!this.#admission.admits(`${question.from} ${question.source} ${question.destination}`, now)) {
+      this.counters.withoutEntry++;
+      return;
+    }
+    const verdict = this.verdicts.add(question, decision, now);
+    this.#write(verdict);
+    for (const old of this.verdicts.beyond(this.#limits.entries)) {
+      this.counters.evicted++;
+      this.#withdraw(old);
+    }
+  }
+
+  #write(verdict: Verdict): void {
+    const revokes = verdict.decision.verdict === "deny";
+    const mod = flowModFor("add", verdict.question, verdict.decision, verdict.id);
+    this.#writes.push(mod.key, mod.frame, revokes ? "revocation" : "grant");
+  }
+
+  #withdraw(verdict: Verdict): void {
+    this.verdicts.remove(verdict);
+    const mod = flowModFor("delete_strict", verdict.question, verdict.decision, verdict.id);
+    this.#writes.push(mod.key, mod.frame, "revocation");
+  }
+
+  #hold(packet: HeldPacket, decision: Extract<Decision, { verdict: "hold" }>): void {
+    const now = this.#now();
+    const absentUntil = this.#absent.get(decision.waitingFor);
+    if (absentUntil !== undefined && now < absentUntil) {
+      this.counters.refusedAbsent++;
+      return;
+    }
+    // The frame is a view of the receive buffer: what is kept must not keep the whole chunk alive.
+    if (this.#held.add(decision.waitingFor, { ...packet, frame: Buffer.from(packet.frame) })) this.counters.held++;
+    else this.counters.holdOverflow++;
+  }
+
+  /** Facts changed: packets that waited for them go on, and exactly the verdicts that depended on them are taken again. */
+  factsChanged(keys: ReadonlySet<FactKey>): void {
+    for (const key of keys) if (key.startsWith("address:")) this.#absent.delete(key.slice("address:".length));
+    for (const verdict of this.verdicts.dependingOn(keys)) this.#revalidate(verdict);
+    const coarse = [...keys].some((key) => !key.startsWith("address:"));
+    const waiting = coarse
+      ? this.#held.takeAll()
+      : this.#held.take([...keys].map((key) => key.slice("address:".length)));
+    for (const packet of waiting) this.#answer(packet);
+  }
+
+  #revalidate(verdict: Verdict): void {
+    const decision = decide(verdict.question, this.#facts);
+    if (decision.verdict === "hold") {
+      this.counters.revoked++;
+      this.#withdraw(verdict);
+      return;
+    }
+    if (sameVerdict(verdict.decision, decision)) {
+      this.verdicts.update(verdict, decision);
+      return;
+    }
+    this.counters.revoked++;
+    const before = flowModFor("delete_strict", verdict.question, verdict.decision, verdict.id);
+    const after = flowModFor("add", verdict.question, decision, verdict.id);
+    if (before.key === after.key) {
+      this.verdicts.update(verdict, decision);
+      this.#writes.push(after.key, after.frame, "revocation");
+    } else {
+      // Another cube: the old entry goes, and the next packet brings the new one.
+      this.#withdraw(verdict);
+    }
+  }
+
+  /** Lets go what was held too long. To be called a few times a second. */
+  tick(): void {
+    const now = this.#now();
+    for (const [address, until] of this.#absent) if (until <= now) this.#absent.delete(address);
+    for (const { address, packets } of this.#held.expire(now)) {
+      this.counters.holdExpired += packets;
+      if (this.#absent.size < absentCapacity) this.#absent.set(address, now + absentMilliseconds);
+    }
+  }
+
+  /** The bucket whose statistics should be read next. */
+  nextBucket(): number {
+    this.#lastAgedBucket = (this.#lastAgedBucket + 1) % cookieBuckets;
+    return this.#lastAgedBucket;
+  }
+
+  /** Takes the statistics of one bucket and removes what nobody used. */
+  recordBucket(bucket: number, statistics: Iterable<{ id: number; packets: bigint; bytes: bigint }>): void {
+    const now = this.#now();
+    for (const { id, packets, bytes } of statistics) this.verdicts.record(id, packets, bytes, now);
+    const idle = this.verdicts.idleIn((id) => id % cookieBuckets === bucket, this.#limits.idleMilliseconds, now);
+    for (const verdict of idle) {
+      this.counters.aged++;
+      this.#withdraw(verdict);
+    }
+  }
+
+  /**
+   * Takes over the verdict entries that stand in the switch after a restart of the agent. Returns those that cannot be
+   * read, or that contradict today's decision, for removal; a decision that is not possible yet leaves the entry.
+   */
+  adopt(flows: Iterable<Flow>): Flow[] {
+    const now = this.#now();
+    const foreign: Flow[] = [];
+    for (const flow of flows) {
+      const read = verdictFromFlow(flow);
+      if (read === undefined) {
+        foreign.push(flow);
+        continue;
+      }
+      const decision = decide(read.question, this.#facts);
+      if (decision.verdict === "hold") {
+        this.verdicts.add(read.question, read.decision, now, read.id);
+      } else if (sameVerdict(decision, read.decision)) {
+        this.verdicts.add(read.question, decision, now, read.id);
+      } else {
+        foreign.push(flow);
+      }
+    }
+    return foreign;
+  }
+
+  /** Takes every verdict again, for instance once the facts are complete after a restart. */
+  revalidateAll(): void {
+    for (const verdict of [...this.verdicts.values()]) this.#revalidate(verdict);
+  }
+
+  /** The connection is gone: continuations of the old one are worthless, queued writes are repeated by reconciliation. */
+  disconnected(): void {
+    this.counters.holdLost += this.#held.clear();
+    this.#writes.clear();
+  }
+}
+
+/** What a packet-in asks. Undefined when the packet is no IPv4 or IPv6 packet, or is cut short. */
+function questionOf(view: PacketInView): Question | undefined {
+  const { packet } = view;
+  if (packet.length < 34) return undefined;
+  const type = packet.readUInt16BE(12);
+  let source: Ip;
+  let destination: Ip;
+  if (type === 0x0800) {
+    source = ipFromBytes(packet, 26, 4);
+    destination = ipFromBytes(packet, 30, 4);
+  } else if (type === 0x86dd && packet.length >= 54) {
+    source = ipFromBytes(packet, 22, 6);
+    destination = ipFromBytes(packet, 38, 6);
+  } else {
+    return undefined;
+  }
+  if (view.tableId === tables.ingress.id) {
+    const tunnelSource = view.tunnelSource();
+    return tunnelSource === undefined ? undefined : { from: "tunnel", source, destination, tunnelSource };
+  }
+  const from = view.readRegister(0) === undefined ? undefined : (view.readRegister(0)! & 0xf) === 3 ? "host" : "pod";
+  return from === undefined ? undefined : { from, source, destination };
+}

@@ -1,0 +1,254 @@
+/**
+ * What this node knows of the cluster, in memory: the {@link Facts} that decisions look at. Fed by the directory (pods,
+ * nodes, blocks, subnets) and by the node's own ports, which are the authority on the addresses that live here. Every
+ * change reports the keys of the facts that it touched.
+ */
+import type { BlockFact, Endpoint, FactKey, Facts, LocalPort, NodeFact, SubnetFact } from "@beyondfabric/datapath";
+import { cidrContains, formatCidr, ipFamily, PrefixMap, type Cidr, type Ip } from "@beyondfabric/packet";
+
+/** A pod of the cluster as the directory keeps it. */
+export interface PodFact {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly node: string;
+  readonly addresses: readonly Ip[];
+  /** Creation time (ms); between two pods that claim one address, the later one holds it. */
+  readonly created: number;
+}
+
+export interface ClusterNode extends NodeFact {
+  readonly uid: string;
+  /** The node's own addresses inside cluster subnets (its `fabric0`). */
+  readonly gatewayAddresses: readonly Ip[];
+}
+
+export type ChangeListener = (keys: ReadonlySet<FactKey>) => void;
+
+export class View implements Facts {
+  readonly node: string;
+  #complete = false;
+  #subnets = new PrefixMap<SubnetFact>();
+  #subnetList: readonly SubnetFact[] = [];
+  readonly #blocks = new PrefixMap<BlockFact>();
+  readonly #nodes = new Map<string, ClusterNode>();
+  readonly #nodeAddresses = new Map<Ip, Endpoint>();
+  readonly #pods = new Map<string, PodFact>();
+  readonly #podsByAddress = new Map<Ip, PodFact[]>();
+  readonly #localByAddress = new Map<Ip, Endpoint>();
+  #localSources = new PrefixMap<Endpoint>();
+  readonly #localPorts = new Map<number, LocalPort>();
+  readonly #listeners: ChangeListener[] = [];
+
+  constructor(node: string) {
+    this.node = node;
+  }
+
+  onChange(listener: ChangeListener): void {
+    this.#listeners.push(listener);
+  }
+
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  get subnets(): readonly SubnetFact[] {
+    return this.#subnetList;
+  }
+
+  get nodes(): ReadonlyMap<string, ClusterNode> {
+    return this.#nodes;
+  }
+
+  get podCount(): number {
+    return this.#pods.size;
+  }
+
+  get localPorts(): ReadonlyMap<number, LocalPort> {
+    return this.#localPorts;
+  }
+
+  pods(): IterableIterator<PodFact> {
+    return this.#pods.values();
+  }
+
+  subnetOf(address: Ip): SubnetFact | undefined {
+    return this.#subnets.lookup(address)?.value;
+  }
+
+  outsidePrefix(address: Ip): Cidr {
+    return this.#subnets.widestDisjoint(address) ?? hostPrefix(address);
+  }
+
+  blockOf(address: Ip): BlockFact | undefined {
+    return this.#blocks.lookup(address)?.value;
+  }
+
+  unownedPrefix(address: Ip, subnet: SubnetFact): Cidr {
+    const free = this.#blocks.widestDisjoint(address) ?? hostPrefix(address);
+    return free.length >= subnet.cidr.length ? free : subnet.cidr;
+  }
+
+  nodeNamed(name: string): NodeFact | undefined {
+    return this.#nodes.get(name);
+  }
+
+  endpointAt(address: Ip): Endpoint | undefined {
+    const local =
+      this.#localByAddress.get(address) ?? this.#nodeAddresses.get(address) ?? this.#localSources.lookup(address)?.value;
+    if (local !== undefined) return local;
+    // A pod that the API still lists on this node and that has no port here is gone, or not there yet.
+    const pod = this.#podsByAddress.get(address)?.findLast((candidate) => candidate.node !== this.node);
+    return pod === undefined
+      ? undefined
+      : { kind: "pod", name: `${pod.namespace}/${pod.name}`, node: pod.node, uid: pod.uid };
+  }
+
+  /** From now on what is not listed does not exist. */
+  setComplete(): void {
+    if (this.#complete) return;
+    this.#complete = true;
+    this.#changed(new Set(["complete"]));
+  }
+
+  setSubnets(subnets: readonly SubnetFact[]): void {
+    const before = this.#subnetList.map(subnetKey).sort().join();
+    if (before === subnets.map(subnetKey).sort().join()) return;
+    const map = new PrefixMap<SubnetFact>();
+    for (const subnet of subnets) map.set(subnet.cidr, subnet);
+    this.#subnets = map;
+    this.#subnetList = [...subnets];
+    this.#changed(new Set(["subnets"]));
+  }
+
+  setBlock(block: BlockFact): void {
+    if (this.#blocks.get(block.cidr)?.node === block.node) return;
+    this.#blocks.set(block.cidr, block);
+    this.#changed(new Set(["blocks"]));
+  }
+
+  removeBlock(cidr: Cidr): void {
+    if (this.#blocks.get(cidr) === undefined) return;
+    this.#blocks.delete(cidr);
+    this.#changed(new Set(["blocks"]));
+  }
+
+  setNode(node: ClusterNode): void {
+    const before = this.#nodes.get(node.name);
+    if (
+      before !== undefined &&
+      before.uid === node.uid &&
+      before.tunnelAddress === node.tunnelAddress &&
+      before.gatewayAddresses.join() === node.gatewayAddresses.join()
+    ) {
+      return;
+    }
+    const keys = new Set<FactKey>([`node:${node.name}`]);
+    for (const address of before?.gatewayAddresses ?? []) {
+      this.#nodeAddresses.delete(address);
+      keys.add(`address:${address}`);
+    }
+    this.#nodes.set(node.name, node);
+    for (const address of node.gatewayAddresses) {
+      this.#nodeAddresses.set(address, { kind: "node", name: node.name, node: node.name, uid: node.uid });
+      keys.add(`address:${address}`);
+    }
+    this.#changed(keys);
+  }
+
+  removeNode(name: string): void {
+    const node = this.#nodes.get(name);
+    if (node === undefined) return;
+    this.#nodes.delete(name);
+    const keys = new Set<FactKey>([`node:${name}`]);
+    for (const address of node.gatewayAddresses) {
+      this.#nodeAddresses.delete(address);
+      keys.add(`address:${address}`);
+    }
+    this.#changed(keys);
+  }
+
+  setPod(pod: PodFact): void {
+    const before = this.#pods.get(pod.uid);
+    if (before !== undefined && before.node === pod.node && before.addresses.join() === pod.addresses.join()) return;
+    const keys = new Set<FactKey>();
+    if (before !== undefined) this.#unlistPod(before, keys);
+    this.#pods.set(pod.uid, pod);
+    for (const address of pod.addresses) {
+      const holders = this.#podsByAddress.get(address) ?? [];
+      holders.push(pod);
+      holders.sort((a, b) => a.created - b.created);
+      this.#podsByAddress.set(address, holders);
+      keys.add(`address:${address}`);
+    }
+    this.#changed(keys);
+  }
+
+  removePod(uid: string): void {
+    const pod = this.#pods.get(uid);
+    if (pod === undefined) return;
+    const keys = new Set<FactKey>();
+    this.#unlistPod(pod, keys);
+    this.#changed(keys);
+  }
+
+  setLocalPort(port: LocalPort): void {
+    const keys = new Set<FactKey>();
+    const before = this.#localPorts.get(port.ofport);
+    if (before !== undefined) this.#unlistPort(before, keys);
+    this.#localPorts.set(port.ofport, port);
+    const endpoint: Endpoint = { kind: "pod", name: port.pod, node: this.node, uid: port.uid };
+    for (const address of port.addresses) {
+      this.#localByAddress.set(address, endpoint);
+      keys.add(`address:${address}`);
+    }
+    for (const prefix of port.allowedSources ?? []) this.#localSources.set(prefix, endpoint);
+    this.#changed(keys);
+  }
+
+  removeLocalPort(ofport: number): void {
+    const port = this.#localPorts.get(ofport);
+    if (port === undefined) return;
+    const keys = new Set<FactKey>();
+    this.#unlistPort(port, keys);
+    this.#changed(keys);
+  }
+
+  #unlistPort(port: LocalPort, keys: Set<FactKey>): void {
+    this.#localPorts.delete(port.ofport);
+    for (const address of port.addresses) {
+      if (this.#localByAddress.get(address)?.uid === port.uid) this.#localByAddress.delete(address);
+      keys.add(`address:${address}`);
+    }
+    for (const prefix of port.allowedSources ?? []) this.#localSources.delete(prefix);
+  }
+
+  #unlistPod(pod: PodFact, keys: Set<FactKey>): void {
+    this.#pods.delete(pod.uid);
+    for (const address of pod.addresses) {
+      const holders = (this.#podsByAddress.get(address) ?? []).filter((holder) => holder.uid !== pod.uid);
+      if (holders.length === 0) this.#podsByAddress.delete(address);
+      else this.#podsByAddress.set(address, holders);
+      keys.add(`address:${address}`);
+    }
+  }
+
+  #changed(keys: ReadonlySet<FactKey>): void {
+    if (keys.size === 0) return;
+    for (const listener of this.#listeners) listener(keys);
+  }
+}
+
+/** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */
+export function inSubnets(address: Ip, subnets: readonly SubnetFact[]): boolean {
+  return subnets.some((subnet) => cidrContains(subnet.cidr, address));
+}
+
+function hostPrefix(address: Ip): Cidr {
+  const family = ipFamily(address);
+  return { family, address, length: family === 4 ? 32 : 128 };
+}
+
+function subnetKey(subnet: SubnetFact): string {
+  return `${subnet.name} ${formatCidr(subnet.cidr)} ${subnet.gateway} ${subnet.vni}`;
+}

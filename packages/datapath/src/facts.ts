@@ -1,0 +1,70 @@
+/**
+ * The facts that a decision may look at. `decide()` sees the cluster only through {@link Facts}; whether they come from
+ * a watch, from the owner of an address or from a recorded file is not its business.
+ */
+import type { Cidr, Ip, Mac } from "@beyondfabric/packet";
+
+/** Somebody who holds an address inside a cluster subnet. */
+export interface Endpoint {
+  readonly kind: "pod" | "node";
+  /** `namespace/name` of a pod, or the name of a node. */
+  readonly name: string;
+  /** Name of the node that it lives on. */
+  readonly node: string;
+  /** Kubernetes UID: the epoch of the identity, different for every holder that an address ever had. */
+  readonly uid: string;
+}
+
+export interface NodeFact {
+  readonly name: string;
+  /** Where its tunnels end (IPv4); absent while the node has not said so. */
+  readonly tunnelAddress?: Ip;
+}
+
+export interface SubnetFact {
+  readonly name: string;
+  readonly cidr: Cidr;
+  readonly gateway: Ip;
+  /** Virtual network identifier of the network that the subnet belongs to. */
+  readonly vni: number;
+}
+
+export interface BlockFact {
+  readonly cidr: Cidr;
+  /** Name of the node that owns it. */
+  readonly node: string;
+}
+
+export interface Facts {
+  /** Name of the node that decides. */
+  readonly node: string;
+  /** False until nodes, blocks, subnets and pods have been listed once: until then nothing is known to be absent. */
+  readonly complete: boolean;
+  subnetOf(address: Ip): SubnetFact | undefined;
+  /** The widest prefix around an address outside all cluster subnets that touches none of them. */
+  outsidePrefix(address: Ip): Cidr;
+  blockOf(address: Ip): BlockFact | undefined;
+  /** The widest prefix around an address of a subnet, inside that subnet, in which nobody owns a block. */
+  unownedPrefix(address: Ip, subnet: SubnetFact): Cidr;
+  nodeNamed(name: string): NodeFact | undefined;
+  endpointAt(address: Ip): Endpoint | undefined;
+}
+
+/** A pod of this node as the switch sees it. */
+export interface LocalPort {
+  /** OpenFlow port number on the integration bridge. */
+  readonly ofport: number;
+  readonly mac: Mac;
+  readonly addresses: readonly Ip[];
+  /** Further source prefixes that an administrator allows this port to use. */
+  readonly allowedSources?: readonly Cidr[];
+  /** `namespace/name`. */
+  readonly pod: string;
+  readonly uid: string;
+}
+
+/**
+ * What a decision depended on. When the fact behind a key changes, exactly the verdicts that carry the key are taken
+ * again.
+ */
+export type FactKey = `address:${Ip}` | `node:${string}` | "subnets" | "blocks" | "complete";

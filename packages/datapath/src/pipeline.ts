@@ -1,0 +1,249 @@
+/**
+ * The pipeline of `br-int` as data: which tables there are, what entries in them may match, which fields they may set
+ * and where they may send a packet. Every entry is checked against its table's declaration when it is built
+ * ({@link defineFlow}), and `docs/pipeline.md` is generated from the same declarations.
+ */
+import type { Action, FieldName, Flow, Instruction, Match } from "@beyondfabric/openflow";
+import { DatapathError } from "./errors.ts";
+
+export interface TableDeclaration {
+  readonly id: number;
+  /** One sentence for `docs/pipeline.md`: what is decided here. */
+  readonly purpose: string;
+  /** When its entries come and go. */
+  readonly lifetime: "constant" | "per pod" | "on demand";
+  readonly matches: readonly FieldName[];
+  /** Fields that actions of this table may write. */
+  readonly sets: readonly FieldName[];
+  readonly next: readonly TableName[];
+  /** Whether its actions may put a packet out of a port. */
+  readonly outputs: boolean;
+  /** What befalls a packet that no entry takes. */
+  readonly miss: string;
+}
+
+export type TableName =
+  | "classify"
+  | "spoof-guard"
+  | "arp-nd"
+  | "nd-reply"
+  | "egress"
+  | "ingress"
+  | "forward"
+  | "deliver";
+
+const addressMatches = ["eth_type", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst"] as const;
+
+/** Fields that a miss or a verdict loads, in either of the two tables where verdicts are found. */
+const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg9"] as const;
+
+export const tables: Readonly<Record<TableName, TableDeclaration>> = {
+  classify: {
+    id: 0,
+    purpose:
+      "Tells by the port where a packet comes from: a pod, the tunnel or the node itself. Only tunnel packets of a known network identifier enter.",
+    lifetime: "constant",
+    matches: [
+      "in_port",
+      "eth_type",
+      "tunnel_id",
+      "ip_dst",
+      "ipv6_dst",
+      "ip_proto",
+      "icmpv6_type",
+      "icmpv6_code",
+      "nd_target",
+    ],
+    sets: ["reg0"],
+    next: ["spoof-guard", "arp-nd", "egress", "ingress"],
+    outputs: false,
+    miss: "dropped",
+  },
+  "spoof-guard": {
+    id: 10,
+    purpose: "Passes only what a pod says in its own name: its MAC, its addresses, in IP, ARP and neighbour discovery.",
+    lifetime: "per pod",
+    matches: [
+      "in_port",
+      "eth_src",
+      "eth_type",
+      "ip_src",
+      "ip_dst",
+      "ipv6_src",
+      "ipv6_dst",
+      "ip_proto",
+      "icmpv6_type",
+      "icmpv6_code",
+      "arp_op",
+      "arp_spa",
+      "arp_sha",
+      "nd_target",
+    ],
+    sets: [],
+    next: ["arp-nd", "egress"],
+    outputs: false,
+    miss: "dropped; the pod's own last entry counts it",
+  },
+  "arp-nd": {
+    id: 20,
+    purpose: "Answers ARP and neighbour solicitations for the gateways, in the switch, with the router's MAC.",
+    lifetime: "constant",
+    matches: ["eth_type", "arp_op", "arp_tpa", "ip_proto", "icmpv6_type", "icmpv6_code", "nd_target"],
+    sets: [
+      "eth_dst",
+      "eth_src",
+      "arp_op",
+      "arp_tha",
+      "arp_tpa",
+      "arp_sha",
+      "arp_spa",
+      "ipv6_src",
+      "ipv6_dst",
+      "icmpv6_type",
+    ],
+    next: ["nd-reply"],
+    outputs: true,
+    miss: "dropped: nobody else's address is answered for, and nothing is flooded",
+  },
+  "nd-reply": {
+    id: 21,
+    purpose:
+      "Completes a neighbour advertisement: the option can be rewritten only once the packet has become an advertisement.",
+    lifetime: "constant",
+    matches: ["eth_type", "ip_proto", "icmpv6_type", "icmpv6_code"],
+    sets: ["nd_reserved", "nd_options_type", "nd_tll"],
+    next: [],
+    outputs: true,
+    miss: "dropped",
+  },
+  egress: {
+    id: 50,
+    purpose:
+      "What the pods of this node, and the node itself, send: the verdict about the pair and the way to the destination. A packet without an entry pauses here while the agent decides.",
+    lifetime: "on demand",
+    matches: ["in_port", "reg0", "reg9", ...addressMatches],
+    sets: verdictSets,
+    next: ["forward"],
+    outputs: false,
+    miss: "dropped (a port that is no pod's)",
+  },
+  ingress: {
+    id: 60,
+    purpose:
+      "What comes out of a tunnel: passes only from the node that owns the source address, to an address of this node. A packet without an entry pauses here while the agent decides.",
+    lifetime: "on demand",
+    matches: ["in_port", "reg0", "reg9", "tun_src", ...addressMatches],
+    sets: verdictSets,
+    next: ["forward"],
+    outputs: false,
+    miss: "dropped",
+  },
+  forward: {
+    id: 70,
+    purpose:
+      "Obeys the verdict register, whether an entry or the agent wrote it: to a pod of this node, into the tunnel, to the node itself, or nowhere.",
+    lifetime: "constant",
+    matches: ["reg0", "reg5"],
+    sets: ["tun_dst", "tunnel_id", "eth_src", "eth_dst"],
+    next: ["deliver"],
+    outputs: true,
+    miss: "dropped: a verdict that is unset lets nothing pass",
+  },
+  deliver: {
+    id: 80,
+    purpose: "Hands the packet to the pod that owns the address, with the pod's MAC.",
+    lifetime: "per pod",
+    matches: ["eth_type", "ip_dst", "ipv6_dst"],
+    sets: ["eth_src", "eth_dst"],
+    next: [],
+    outputs: true,
+    miss: "dropped: the pod has gone",
+  },
+};
+
+const nameById = new Map<number, TableName>(
+  (Object.keys(tables) as TableName[]).map((name) => [tables[name].id, name]),
+);
+
+/** The declared name of a table number, or undefined for a table that is not ours. */
+export function tableName(id: number): TableName | undefined {
+  return nameById.get(id);
+}
+
+export interface FlowDefinition {
+  readonly table: TableName;
+  readonly priority: number;
+  readonly cookie: bigint;
+  readonly match: Match;
+  readonly actions: readonly Action[];
+  readonly goto?: TableName;
+}
+
+/**
+ * Builds one entry and holds it against its table's declaration.
+ * @throws DatapathError `DATAPATH_UNDECLARED` when it matches, sets, outputs or goes to what the table does not declare:
+ *   always a programming error, found before the switch sees it.
+ */
+export function defineFlow(definition: FlowDefinition): Flow {
+  const declaration = tables[definition.table];
+  for (const field of definition.match) {
+    if (field.field === "unknown" || !declaration.matches.includes(field.field)) {
+      throw undeclared(definition, `matches ${field.field}`);
+    }
+  }
+  checkActions(definition, declaration, definition.actions);
+  if (definition.goto !== undefined && !declaration.next.includes(definition.goto)) {
+    throw undeclared(definition, `goes to ${definition.goto}`);
+  }
+  const instructions: Instruction[] = [];
+  if (definition.actions.length > 0) instructions.push({ type: "apply_actions", actions: definition.actions });
+  if (definition.goto !== undefined) instructions.push({ type: "goto_table", table: tables[definition.goto].id });
+  return {
+    table: declaration.id,
+    priority: definition.priority,
+    cookie: definition.cookie,
+    match: definition.match,
+    instructions,
+  };
+}
+
+function checkActions(definition: FlowDefinition, declaration: TableDeclaration, actions: readonly Action[]): void {
+  for (const action of actions) {
+    switch (action.type) {
+      case "set_field":
+        requireSet(definition, declaration, action.field);
+        break;
+      case "load":
+      case "move":
+        requireSet(definition, declaration, action.dst.field);
+        break;
+      case "output":
+      case "output_reg":
+        if (!declaration.outputs) throw undeclared(definition, "puts packets out");
+        break;
+      case "resubmit": {
+        const next = action.table === undefined ? undefined : tableName(action.table);
+        if (next === undefined || !declaration.next.includes(next)) {
+          throw undeclared(definition, `resubmits to table ${action.table}`);
+        }
+        break;
+      }
+      case "controller":
+      case "meter":
+        break;
+      default:
+        throw undeclared(definition, `uses action ${action.type}`);
+    }
+  }
+}
+
+function requireSet(definition: FlowDefinition, declaration: TableDeclaration, field: FieldName): void {
+  if (!declaration.sets.includes(field)) throw undeclared(definition, `sets ${field}`);
+}
+
+function undeclared(definition: FlowDefinition, what: string): DatapathError {
+  return new DatapathError(
+    "DATAPATH_UNDECLARED",
+    `entry of table ${definition.table}, priority ${definition.priority}, ${what}, which the table does not declare; declare it in pipeline.ts or mend the entry`,
+  );
+}

@@ -1,0 +1,159 @@
+/**
+ * The verdicts that this node's switch holds as entries: found by the pair or the cube that they are about, by the facts
+ * that they depend on, and by how long no packet has used them. Pure bookkeeping; every call takes `now` (ms).
+ */
+import { formatCidr, type Ip } from "@beyondfabric/packet";
+import type { Question } from "./decide.ts";
+import type { FactKey } from "./facts.ts";
+import type { Settled } from "./features/verdict.ts";
+
+export interface Verdict {
+  readonly id: number;
+  /** A packet for which the verdict was asked; asking again with it gives the verdict that holds today. */
+  readonly question: Question;
+  decision: Settled;
+  /** When a packet was last seen to use it (ms). */
+  lastUsed: number;
+  packets: bigint;
+  bytes: bigint;
+}
+
+export class VerdictTable {
+  readonly #byId = new Map<number, Verdict>();
+  readonly #byCube = new Map<string, Verdict>();
+  readonly #byFact = new Map<FactKey, Set<Verdict>>();
+  #nextId = 1;
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get(id: number): Verdict | undefined {
+    return this.#byId.get(id);
+  }
+
+  values(): IterableIterator<Verdict> {
+    return this.#byId.values();
+  }
+
+  /** The verdict about exactly this pair, if there is one. */
+  findPair(question: Question): Verdict | undefined {
+    return this.#byCube.get(pairKey(question));
+  }
+
+  /** The verdict about the same cube as a decision just taken. */
+  findCube(question: Question, decision: Settled): Verdict | undefined {
+    return this.#byCube.get(cubeKey(question, decision));
+  }
+
+  /**
+   * Remembers a decision.
+   * @param id the number that an adopted entry carries in its cookie; a new one is drawn otherwise
+   */
+  add(question: Question, decision: Settled, now: number, id?: number): Verdict {
+    const verdict: Verdict = { id: id ?? this.#drawId(), question, decision, lastUsed: now, packets: 0n, bytes: 0n };
+    const key = cubeKey(question, decision);
+    const before = this.#byCube.get(key);
+    if (before !== undefined) this.remove(before);
+    this.#byId.set(verdict.id, verdict);
+    this.#byCube.set(key, verdict);
+    this.#index(verdict);
+    if (id !== undefined && id >= this.#nextId) this.#nextId = nextAfter(id);
+    return verdict;
+  }
+
+  remove(verdict: Verdict): void {
+    if (this.#byId.get(verdict.id) !== verdict) return;
+    this.#byId.delete(verdict.id);
+    const key = cubeKey(verdict.question, verdict.decision);
+    if (this.#byCube.get(key) === verdict) this.#byCube.delete(key);
+    for (const fact of verdict.decision.dependsOn) {
+      const dependants = this.#byFact.get(fact);
+      dependants?.delete(verdict);
+      if (dependants?.size === 0) this.#byFact.delete(fact);
+    }
+  }
+
+  /** Replaces the decision of a verdict about the same cube (another way, or a refusal instead of a way). */
+  update(verdict: Verdict, decision: Settled): void {
+    this.remove(verdict);
+    verdict.decision = decision;
+    this.#byId.set(verdict.id, verdict);
+    this.#byCube.set(cubeKey(verdict.question, decision), verdict);
+    this.#index(verdict);
+  }
+
+  /** Every verdict that depended on one of these facts. */
+  dependingOn(facts: Iterable<FactKey>): Set<Verdict> {
+    const found = new Set<Verdict>();
+    for (const fact of facts) {
+      for (const verdict of this.#byFact.get(fact) ?? []) found.add(verdict);
+    }
+    return found;
+  }
+
+  /** Takes a reading of the switch's counters; a reading that moved means that the entry was used since the last one. */
+  record(id: number, packets: bigint, bytes: bigint, now: number): void {
+    const verdict = this.#byId.get(id);
+    if (verdict === undefined) return;
+    if (packets !== verdict.packets) {
+      verdict.lastUsed = now;
+      // The map's order is the order of last use: the first are the ones to let go.
+      this.#byId.delete(id);
+      this.#byId.set(id, verdict);
+    }
+    verdict.packets = packets;
+    verdict.bytes = bytes;
+  }
+
+  /** Verdicts of one statistics bucket that no packet has used for `idle` ms. */
+  idleIn(inBucket: (id: number) => boolean, idle: number, now: number): Verdict[] {
+    const found: Verdict[] = [];
+    for (const verdict of this.#byId.values()) {
+      if (inBucket(verdict.id) && now - verdict.lastUsed >= idle) found.push(verdict);
+    }
+    return found;
+  }
+
+  /** The least recently used verdicts beyond the budget. */
+  beyond(budget: number): Verdict[] {
+    const found: Verdict[] = [];
+    for (const verdict of this.#byId.values()) {
+      if (this.#byId.size - found.length <= budget) break;
+      found.push(verdict);
+    }
+    return found;
+  }
+
+  #drawId(): number {
+    while (this.#byId.has(this.#nextId)) this.#nextId = nextAfter(this.#nextId);
+    const id = this.#nextId;
+    this.#nextId = nextAfter(id);
+    return id;
+  }
+
+  #index(verdict: Verdict): void {
+    for (const fact of verdict.decision.dependsOn) {
+      let dependants = this.#byFact.get(fact);
+      if (dependants === undefined) this.#byFact.set(fact, (dependants = new Set()));
+      dependants.add(verdict);
+    }
+  }
+}
+
+function nextAfter(id: number): number {
+  return id === 0xffff_ffff ? 1 : id + 1;
+}
+
+function pairKey(question: Question): string {
+  const width = isIpv6(question.source) ? 128 : 32;
+  return `${question.from} ${question.tunnelSource ?? ""} ${question.source}/${width} ${question.destination}/${width}`;
+}
+
+function cubeKey(question: Question, { cube }: Settled): string {
+  return `${question.from} ${question.tunnelSource ?? ""} ${formatCidr(cube.source)} ${formatCidr(cube.destination)}`;
+}
+
+function isIpv6(address: Ip): boolean {
+  return address.includes(":");
+}

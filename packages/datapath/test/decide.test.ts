@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { addressAt, cidrContains, formatCidr, parseCidr, type Ip } from "@beyondfabric/packet";
+import { decide, type Question } from "../src/index.ts";
+import { cluster, factsOf } from "./cluster.fixture.ts";
+
+const facts = factsOf(cluster());
+
+interface Case {
+  name: string;
+  question: Question;
+  /** `allow way`, `deny` or `hold`, then the reason. */
+  expect: string;
+  cube?: string;
+}
+
+const pod = (source: Ip, destination: Ip): Question => ({ from: "pod", source, destination });
+const host = (source: Ip, destination: Ip): Question => ({ from: "host", source, destination });
+const tunnel = (tunnelSource: Ip, source: Ip, destination: Ip): Question => ({
+  from: "tunnel",
+  source,
+  destination,
+  tunnelSource,
+});
+
+const cases: Case[] = [
+  { name: "a pod to a pod of the same node", question: pod("10.244.1.5", "10.244.1.6"), expect: "allow local to-local-pod", cube: "10.244.1.5/32 10.244.1.6/32" },
+  { name: "a pod to a pod of another node", question: pod("10.244.1.5", "10.244.2.5"), expect: "allow tunnel 10.10.0.12 vni 7 to-remote-pod" },
+  { name: "the same in IPv6", question: pod("fd00:244::1:5", "fd00:244::2:5"), expect: "allow tunnel 10.10.0.12 vni 7 to-remote-pod" },
+  { name: "a pod to its own node", question: pod("10.244.1.5", "10.244.1.1"), expect: "allow host to-node" },
+  { name: "a pod to another node's address in the subnet", question: pod("10.244.1.5", "10.244.2.1"), expect: "allow tunnel 10.10.0.12 vni 7 to-remote-pod" },
+  { name: "a pod to the outside, as wide as no subnet is touched", question: pod("10.244.1.5", "10.10.0.201"), expect: "allow host to-outside", cube: "10.244.1.5/32 10.0.0.0/9" },
+  { name: "a pod to the far outside", question: pod("10.244.1.5", "192.0.2.1"), expect: "allow host to-outside", cube: "10.244.1.5/32 128.0.0.0/1" },
+  { name: "a pod to an address that nobody owns", question: pod("10.244.1.5", "10.244.200.9"), expect: "deny destination-unowned", cube: "10.244.1.5/32 10.244.128.0/17" },
+  { name: "a pod to a free address of its own node", question: pod("10.244.1.5", "10.244.1.60"), expect: "deny destination-absent" },
+  { name: "a pod to an unknown address of another node is held", question: pod("10.244.1.5", "10.244.2.60"), expect: "hold destination-unknown" },
+  { name: "a pod to a node without tunnel address is held", question: pod("10.244.1.5", "10.244.3.5"), expect: "hold node-without-tunnel" },
+  { name: "a pod whose source is no local pod's", question: pod("10.244.2.5", "10.244.1.5"), expect: "deny source-not-local" },
+  { name: "the node to its pod", question: host("10.244.1.1", "10.244.1.5"), expect: "allow local to-local-pod" },
+  { name: "the node to a pod of another node", question: host("10.244.1.1", "10.244.2.5"), expect: "allow tunnel 10.10.0.12 vni 7 to-remote-pod" },
+  { name: "a reply from outside to a pod", question: host("10.10.0.201", "10.244.1.5"), expect: "allow local from-outside", cube: "10.0.0.0/9 10.244.1.5/32" },
+  { name: "a stranger through this node to a pod elsewhere", question: host("10.10.0.201", "10.244.2.5"), expect: "deny stranger-to-remote" },
+  { name: "the node forwarding a pod's address", question: host("10.244.2.5", "10.244.1.5"), expect: "deny source-forwarded" },
+  { name: "the node to the outside through the bridge", question: host("10.244.1.1", "10.10.0.201"), expect: "deny no-way-back-out" },
+  { name: "a tunnel packet to a local pod", question: tunnel("10.10.0.12", "10.244.2.5", "10.244.1.5"), expect: "allow local to-local-pod" },
+  { name: "a tunnel packet from an address not yet published, of the node's block", question: tunnel("10.10.0.12", "10.244.2.61", "10.244.1.5"), expect: "allow local to-local-pod" },
+  { name: "a tunnel packet to this node", question: tunnel("10.10.0.12", "10.244.2.5", "10.244.1.1"), expect: "allow host to-node" },
+  { name: "a tunnel packet from a node that does not own the source", question: tunnel("10.10.0.13", "10.244.2.5", "10.244.1.5"), expect: "deny tunnel-source-forged" },
+  { name: "a tunnel packet that claims a local pod's address", question: tunnel("10.10.0.12", "10.244.1.6", "10.244.1.5"), expect: "deny tunnel-source-forged" },
+  { name: "a tunnel packet from outside every subnet", question: tunnel("10.10.0.12", "192.0.2.1", "10.244.1.5"), expect: "deny tunnel-source-outside" },
+  { name: "a tunnel packet from an address without owner is held", question: tunnel("10.10.0.12", "10.244.77.1", "10.244.1.5"), expect: "hold tunnel-source-unknown" },
+  { name: "a tunnel packet to nobody here", question: tunnel("10.10.0.12", "10.244.2.5", "10.244.1.61"), expect: "deny destination-absent" },
+  { name: "a tunnel packet that would have to go on", question: tunnel("10.10.0.12", "10.244.2.5", "10.244.3.5"), expect: "deny destination-not-here" },
+];
+
+describe("decide", () => {
+  for (const { name, question, expect, cube } of cases) {
+    it(name, () => {
+      const decision = decide(question, facts);
+      const way =
+        decision.verdict !== "allow"
+          ? ""
+          : decision.way.kind === "tunnel"
+            ? ` tunnel ${decision.way.destination} vni ${decision.way.vni}`
+            : ` ${decision.way.kind}`;
+      assert.equal(`${decision.verdict}${way} ${decision.reason}`, expect, decision.explanation);
+      if (cube !== undefined) {
+        assert.ok(decision.verdict !== "hold");
+        assert.equal(`${formatCidr(decision.cube.source)} ${formatCidr(decision.cube.destination)}`, cube);
+      }
+    });
+  }
+
+  it("holds instead of refusing while the facts are incomplete", () => {
+    const young = factsOf({ ...cluster(), complete: false });
+    for (const destination of ["10.244.200.9", "10.244.2.60", "192.0.2.1"]) {
+      assert.equal(decide(pod("10.244.1.5", destination), young).verdict, "hold", destination);
+    }
+    assert.equal(decide(pod("10.244.1.5", "10.244.1.6"), young).verdict, "allow");
+  });
+
+  it("answers alike for every packet of the cube that it gives", () => {
+    const anyAddress = fc.oneof(
+      fc.constantFrom(...cluster().endpoints.keys()).filter((ip) => !ip.includes(":")),
+      fc.bigInt({ min: 0n, max: 0xffff_ffffn }).map((value) => addressAt(parseCidr("0.0.0.0/0"), value)),
+      fc.bigInt({ min: 0n, max: 0xffffn }).map((value) => addressAt(parseCidr("10.244.0.0/16"), value)),
+    );
+    const anyQuestion: fc.Arbitrary<Question> = fc.oneof(
+      fc.tuple(fc.constantFrom("10.244.1.5", "10.244.1.6"), anyAddress).map(([a, b]) => pod(a, b)),
+      fc.tuple(anyAddress, anyAddress).map(([a, b]) => host(a, b)),
+      fc
+        .tuple(fc.constantFrom("10.10.0.12", "10.10.0.13"), anyAddress, anyAddress)
+        .map(([t, a, b]) => tunnel(t, a, b)),
+    );
+    fc.assert(
+      fc.property(anyQuestion, fc.bigInt({ min: 0n }), fc.bigInt({ min: 0n }), (question, i, j) => {
+        const decision = decide(question, facts);
+        if (decision.verdict === "hold") return;
+        assert.ok(cidrContains(decision.cube.source, question.source));
+        assert.ok(cidrContains(decision.cube.destination, question.destination));
+        const inside = (cidr: typeof decision.cube.source, n: bigint): Ip =>
+          addressAt(cidr, n % (1n << BigInt((cidr.family === 4 ? 32 : 128) - cidr.length)));
+        const other = {
+          ...question,
+          source: inside(decision.cube.source, i),
+          destination: inside(decision.cube.destination, j),
+        };
+        const again = decide(other, facts);
+        assert.equal(again.verdict, decision.verdict, `${JSON.stringify(question)} against ${JSON.stringify(other)}`);
+        if (again.verdict === "allow" && decision.verdict === "allow") assert.deepEqual(again.way, decision.way);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+});
