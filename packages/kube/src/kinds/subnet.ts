@@ -1,0 +1,379 @@
+/** Subnet: addresses of a network, which namespaces draw from them, and how they leave the cluster. */
+import { AddressError, cidrContains, familyBits, firstAddress, formatCidr } from "@beyondfabric/packet";
+import { addressAt, ipFamily, lastAddress, parseCidr, parseIp } from "@beyondfabric/packet";
+import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
+import { z } from "zod";
+import { parseAddressRange, rangeList } from "./address-range.ts";
+import type { AddressRange } from "./address-range.ts";
+import { celRules, conditionsSchema, defineKind, immutable, objectName, parseObject } from "./kind.ts";
+import type { Identity, Offend, Parsed, Violation } from "./kind.ts";
+import { ruled } from "./rules.ts";
+
+const labelKey = z.string().max(316);
+const labelValue = z.string().max(63);
+
+const selectorSchema = ruled(
+  z.object({
+    matchLabels: ruled(
+      z.record(labelKey, labelValue),
+      "must map labels to values",
+      "write for example {team: a}",
+    ).optional(),
+    matchExpressions: ruled(
+      z
+        .array(
+          z.object({
+            key: labelKey,
+            operator: ruled(
+              z.enum(["In", "NotIn", "Exists", "DoesNotExist"]),
+              "must be In, NotIn, Exists or DoesNotExist",
+              "choose one of the four",
+            ),
+            values: ruled(
+              z.array(labelValue).max(64),
+              "must be a list of values",
+              "write for example [a, b]",
+            ).optional(),
+          }),
+        )
+        .max(32),
+      "must be a list of at most 32 expressions",
+      "write for example [{key: team, operator: In, values: [a]}]",
+    ).optional(),
+  }),
+  "must be a label selector",
+  "write for example {matchLabels: {team: a}}",
+);
+
+const cidrText = ruled(
+  z
+    .string()
+    .max(43)
+    .regex(/^[0-9a-fA-F.:]+\/[0-9]{1,3}$/),
+  "must be a CIDR",
+  "write for example 10.244.0.0/16 or fd00:244::/64",
+);
+
+const addressText = ruled(
+  z
+    .string()
+    .max(39)
+    .regex(/^[0-9a-fA-F.:]+$/),
+  "must be an address",
+  "write for example 10.244.0.1 or fd00:244::1",
+);
+
+const blockLengthSchema = ruled(
+  z
+    .object({
+      ipv4: ruled(z.int().min(16).max(30), "must be from 16 to 30", "drop the field for 26: 64 addresses").default(26),
+      ipv6: ruled(z.int().min(96).max(126), "must be from 96 to 126", "drop the field for 122: 64 addresses").default(
+        122,
+      ),
+    })
+    .describe(
+      "Prefix lengths of the blocks that nodes of an Overlay claim. A claim is named after its block, so they are fixed for life.",
+    ),
+  "must be {ipv4, ipv6}",
+  "drop the field for {ipv4: 26, ipv6: 122}",
+);
+
+const specSchema = ruled(
+  celRules(
+    z.object({
+      network: objectName("The Network whose addresses these are."),
+      cidrs: ruled(
+        celRules(
+          z.array(cidrText).min(1).max(2).describe("One CIDR, or one of each family."),
+          {
+            rule: "self.size() < 2 || self[0].contains(':') != self[1].contains(':')",
+            message: "one CIDR per family: two of the same family are two Subnets",
+            since: "1.25",
+          },
+          {
+            rule: "self.all(c, isCIDR(c) && cidr(c) == cidr(c).masked())",
+            message: "each must be a CIDR without host bits",
+            since: "1.31",
+          },
+        ),
+        "must be one CIDR, or one of each family",
+        "write for example [10.244.0.0/16, fd00:244::/64]",
+      ),
+      gateways: ruled(
+        z
+          .array(addressText)
+          .min(1)
+          .max(2)
+          .describe("The pods' gateways, one per CIDR. Default: the first address after the network's own."),
+        "must be one address per CIDR",
+        "drop the field to use the first address of each CIDR",
+      ).optional(),
+      vlan: ruled(
+        z.int().min(1).max(4094).describe("VLAN of an Underlay's subnet. Absent: untagged."),
+        "must be a VLAN, from 1 to 4094",
+        "drop the field for untagged",
+      ).optional(),
+      ranges: rangeList(
+        "What may be handed out, as addresses, CIDRs or FIRST-LAST. Absent or empty: all of the CIDRs.",
+      ).default([]),
+      excluded: rangeList("What is never handed out, because others use it.").default([]),
+      reserved: rangeList("What is handed out only to those who ask for that very address.").default([]),
+      namespaceSelector: selectorSchema
+        .describe(
+          "Namespaces whose pods draw from this subnet. Absent: those that name it, and all when it is the default.",
+        )
+        .optional(),
+      default: ruled(
+        z.boolean().describe("Serves every namespace that no other subnet serves."),
+        "must be true or false",
+        "write it without quotes",
+      ).default(false),
+      natOutgoing: ruled(
+        z.boolean().describe("Traffic that leaves the cluster takes the node's address."),
+        "must be true or false",
+        "write it without quotes",
+      ).default(true),
+      blockLength: blockLengthSchema.default({ ipv4: 26, ipv6: 122 }),
+    }),
+    ...immutable("network", "cidrs", "gateways", "vlan", "blockLength"),
+    {
+      rule: "!has(self.gateways) || self.gateways.all(g, isIP(g) && self.cidrs.exists(c, isCIDR(c) && cidr(c).containsIP(g)))",
+      message: "each gateway must be inside one of the CIDRs",
+      since: "1.31",
+    },
+    {
+      rule: "!has(self.gateways) || self.gateways.size() == self.cidrs.size()",
+      message: "one gateway per CIDR",
+      since: "1.25",
+    },
+  ),
+  "must be the subnet's specification",
+  "write for example {network: overlay, cidrs: [10.244.0.0/16]}",
+);
+
+const familyCounts = (description: string) =>
+  z
+    .object({
+      ipv4: z.string().max(40).optional(),
+      ipv6: z.string().max(40).optional(),
+    })
+    .describe(`${description}, in decimal: an IPv6 subnet holds more than 64 bits can count.`)
+    .optional();
+
+export const subnetKind = defineKind({
+  plural: "subnets",
+  kind: "Subnet",
+  shortNames: ["bfsubnet"],
+  description: "Addresses of a network, which namespaces draw from them, and how they leave the cluster.",
+  spec: specSchema,
+  status: z.object({
+    capacity: familyCounts("Addresses that can be handed out"),
+    used: familyCounts("Addresses in use"),
+    conditions: conditionsSchema,
+  }),
+  rules: [],
+  columns: [
+    { name: "Network", type: "string", jsonPath: ".spec.network", description: "The network it belongs to" },
+    { name: "CIDRs", type: "string", jsonPath: ".spec.cidrs", description: "Its addresses" },
+    {
+      name: "Default",
+      type: "boolean",
+      jsonPath: ".spec.default",
+      description: "Serves namespaces that no other serves",
+    },
+    { name: "VLAN", type: "integer", jsonPath: ".spec.vlan", description: "VLAN of an Underlay's subnet" },
+    {
+      name: "NAT",
+      type: "boolean",
+      jsonPath: ".spec.natOutgoing",
+      description: "Leaves with the node's address",
+      priority: 1,
+    },
+    { name: "Used", type: "string", jsonPath: ".status.used.ipv4", description: "IPv4 addresses in use" },
+    { name: "Capacity", type: "string", jsonPath: ".status.capacity.ipv4", description: "IPv4 addresses in all" },
+    { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp", description: "Since when it exists" },
+  ],
+});
+
+/** `metav1.LabelSelector`, as the API has it. */
+export interface LabelSelector {
+  readonly matchLabels?: Readonly<Record<string, string>> | undefined;
+  readonly matchExpressions?:
+    | readonly {
+        readonly key: string;
+        readonly operator: "In" | "NotIn" | "Exists" | "DoesNotExist";
+        readonly values?: readonly string[] | undefined;
+      }[]
+    | undefined;
+}
+
+/** One family of a subnet. */
+export interface SubnetFamily {
+  readonly family: IpFamily;
+  readonly cidr: Cidr;
+  readonly gateway: Ip;
+  /** Prefix length of the blocks that nodes claim. */
+  readonly blockLength: number;
+}
+
+/** A Subnet with every default filled in. */
+export interface Subnet extends Identity {
+  readonly network: string;
+  /** One or two entries, in the order in which the object lists its CIDRs. */
+  readonly families: readonly SubnetFamily[];
+  readonly vlan: number | undefined;
+  /** Empty: everything may be handed out. */
+  readonly ranges: readonly AddressRange[];
+  readonly excluded: readonly AddressRange[];
+  readonly reserved: readonly AddressRange[];
+  readonly namespaceSelector: LabelSelector | undefined;
+  readonly isDefault: boolean;
+  readonly natOutgoing: boolean;
+}
+
+/** Reads a Subnet object; what is wrong with it comes back as violations. */
+export function parseSubnet(raw: unknown): Parsed<Subnet> {
+  return parseObject(subnetKind, raw, (identity, spec, offend): Subnet | undefined => {
+    const families = readFamilies(spec, offend);
+    const cidrs = families.map((each) => each.cidr);
+    checkSelector(spec.namespaceSelector, offend);
+    return {
+      ...identity,
+      network: spec.network,
+      families,
+      vlan: spec.vlan,
+      ranges: readRanges("ranges", spec.ranges, cidrs, offend),
+      excluded: readRanges("excluded", spec.excluded, cidrs, offend),
+      reserved: readRanges("reserved", spec.reserved, cidrs, offend),
+      namespaceSelector: spec.namespaceSelector,
+      isDefault: spec.default,
+      natOutgoing: spec.natOutgoing,
+    };
+  });
+}
+
+/** The violations of one Subnet, looked at by itself. */
+export function validateSubnet(raw: unknown): readonly Violation[] {
+  const parsed = parseSubnet(raw);
+  return parsed.ok ? [] : parsed.violations;
+}
+
+/** The family of a subnet, if it has it. */
+export function subnetFamily(subnet: Subnet, family: IpFamily): SubnetFamily | undefined {
+  return subnet.families.find((each) => each.family === family);
+}
+
+type Spec = z.output<typeof specSchema>;
+
+/** A subnet needs a network address, a gateway and a pod; beyond /8 and /16 a CIDR is a mistake, not a subnet. */
+const LENGTHS = { 4: [8, 30], 6: [16, 126] } as const;
+
+function readFamilies(spec: Spec, offend: Offend): SubnetFamily[] {
+  const families: SubnetFamily[] = [];
+  for (const [index, text] of spec.cidrs.entries()) {
+    const path = ["spec", "cidrs", index];
+    const cidr = attempt(() => parseCidr(text), path, offend);
+    if (cidr === undefined) continue;
+    const [shortest, longest] = LENGTHS[cidr.family];
+    if (cidr.length < shortest || cidr.length > longest) {
+      offend(path, `is ${text}, but the length must be from /${shortest} to /${longest}`, "choose another length");
+      continue;
+    }
+    if (families.some((each) => each.family === cidr.family)) {
+      offend(path, "is of the same family as the one before it", "make it a Subnet of its own");
+      continue;
+    }
+    const gateway = readGateway(spec, cidr, offend);
+    const blockLength = readBlockLength(spec, cidr, offend);
+    if (gateway !== undefined) families.push({ family: cidr.family, cidr, gateway, blockLength });
+  }
+  if (spec.gateways !== undefined) checkGateways(spec.gateways, families, offend);
+  return families;
+}
+
+function readGateway(spec: Spec, cidr: Cidr, offend: Offend): Ip | undefined {
+  // The first address is the network's own (IPv4) or the routers' anycast address (RFC 4291 section 2.6.1).
+  if (spec.gateways === undefined) return addressAt(cidr, 1n);
+  for (const [index, text] of spec.gateways.entries()) {
+    const gateway = attempt(
+      () => parseIp(text),
+      ["spec", "gateways", index],
+      () => undefined,
+    );
+    if (gateway !== undefined && cidrContains(cidr, gateway)) {
+      if (gateway !== firstAddress(cidr) && (cidr.family === 6 || gateway !== lastAddress(cidr))) return gateway;
+      const rule = `is ${gateway}, the network or broadcast address of ${formatCidr(cidr)}`;
+      offend(["spec", "gateways", index], rule, `write for example ${addressAt(cidr, 1n)}`);
+      return undefined;
+    }
+  }
+  const rule = `has no address inside ${formatCidr(cidr)}`;
+  offend(["spec", "gateways"], rule, `add one, for example ${addressAt(cidr, 1n)}, or drop the field`);
+  return undefined;
+}
+
+function checkGateways(gateways: readonly string[], families: readonly SubnetFamily[], offend: Offend): void {
+  for (const [index, text] of gateways.entries()) {
+    const path = ["spec", "gateways", index];
+    const gateway = attempt(() => parseIp(text), path, offend);
+    if (gateway === undefined) continue;
+    const home = families.find((each) => each.family === ipFamily(gateway));
+    if (home !== undefined && home.gateway !== gateway) {
+      const rule = `is ${gateway}, but the gateway of ${formatCidr(home.cidr)} is ${home.gateway} already or must be inside it`;
+      offend(path, rule, "write one gateway per CIDR, inside of it");
+    } else if (home === undefined && families.length > 0) {
+      offend(path, `is ${gateway}, and no CIDR is of that family`, "drop it or add the CIDR");
+    }
+  }
+}
+
+function readBlockLength(spec: Spec, cidr: Cidr, offend: Offend): number {
+  const field = cidr.family === 4 ? "ipv4" : "ipv6";
+  const length = spec.blockLength[field];
+  if (length >= cidr.length) return length;
+  // A subnet smaller than the default block is one block; only a length that somebody wrote is a mistake.
+  if (length === specSchema.shape.blockLength.parse(undefined)[field]) return cidr.length;
+  const rule = `is ${length}, but a block cannot be larger than ${formatCidr(cidr)}`;
+  offend(["spec", "blockLength", field], rule, `write ${cidr.length} to ${familyBits(cidr.family) - 2}`);
+  return cidr.length;
+}
+
+function readRanges(
+  field: "ranges" | "excluded" | "reserved",
+  texts: readonly string[],
+  cidrs: readonly Cidr[],
+  offend: Offend,
+): AddressRange[] {
+  const ranges: AddressRange[] = [];
+  for (const [index, text] of texts.entries()) {
+    const path = ["spec", field, index];
+    const range = attempt(() => parseAddressRange(text), path, offend);
+    if (range === undefined) continue;
+    if (cidrs.some((cidr) => cidrContains(cidr, range.first) && cidrContains(cidr, range.last))) ranges.push(range);
+    else if (cidrs.length > 0) {
+      offend(path, `is ${text}, which is not inside ${cidrs.map(formatCidr).join(" or ")}`, "correct it or drop it");
+    }
+  }
+  return ranges;
+}
+
+function checkSelector(selector: LabelSelector | undefined, offend: Offend): void {
+  for (const [index, expression] of (selector?.matchExpressions ?? []).entries()) {
+    const needsValues = expression.operator === "In" || expression.operator === "NotIn";
+    const count = expression.values?.length ?? 0;
+    const path = ["spec", "namespaceSelector", "matchExpressions", index, "values"];
+    if (needsValues && count === 0)
+      offend(path, `is empty, which ${expression.operator} does not allow`, "list the values");
+    if (!needsValues && count > 0) offend(path, `does not go with ${expression.operator}`, "drop the values");
+  }
+}
+
+function attempt<Value>(parse: () => Value, path: (string | number)[], offend: Offend): Value | undefined {
+  try {
+    return parse();
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error;
+    offend(path, "cannot be read", error.message);
+    return undefined;
+  }
+}
