@@ -4,6 +4,9 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
+import { explain, formatPath, ruled, schemaAt } from "@beyondfabric/kube/kinds";
+import type { ValuePath } from "@beyondfabric/kube/kinds";
+import { isIp, parseIp } from "@beyondfabric/packet";
 import { EVENT_ALIAS, EVENT_DOCUMENT, EVENT_MAPPING, EVENT_POP, EVENT_SCALAR, EVENT_SEQUENCE } from "js-yaml";
 import { constructFromEvents, getScalarValue, parseEvents, YAMLException } from "js-yaml";
 import { z } from "zod";
@@ -40,11 +43,6 @@ export class ConfigError extends Error {
 function formatProblem(problem: ConfigProblem): string {
   const subject = problem.path === "" ? "" : `${problem.path}: `;
   return `${problem.file}:${problem.line}: ${subject}${problem.rule}; ${problem.remedy}`;
-}
-
-/** Gives a schema the sentence that names its rule and the one that says how to satisfy it. */
-function ruled<Schema extends z.ZodType>(schema: Schema, rule: string, remedy: string): Schema {
-  return schema.meta({ rule, remedy });
 }
 
 const DNS_LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?";
@@ -107,7 +105,7 @@ const bridgeName = ruled(
 );
 
 const ipAddress = ruled(
-  z.string().refine((text) => isIP(text) !== 0 && !text.includes("%")),
+  z.string().refine(isIp).transform(parseIp),
   "must be one IPv4 or IPv6 address, without a prefix length or a zone",
   "write for example 10.10.0.11, or drop the key to use the interface's first IPv4 address",
 );
@@ -250,7 +248,7 @@ export function parseConfig(text: string, file: string): AgentConfig {
 /** Rules that look at two keys at once; they can only be asked once each key is sound by itself. */
 function crossFieldProblems(config: AgentConfig, lines: Lines, file: string): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
-  const offend = (path: Path, rule: string, remedy: string): void => {
+  const offend = (path: ValuePath, rule: string, remedy: string): void => {
     problems.push(at(file, lineOf(lines, path), formatPath(path), rule, remedy));
   };
   const { tunnel, ovs, cni, api } = config;
@@ -274,7 +272,6 @@ function crossFieldProblems(config: AgentConfig, lines: Lines, file: string): Co
   return problems;
 }
 
-type Path = readonly (string | number)[];
 type Lines = ReadonlyMap<string, number>;
 
 interface PositionedDocument {
@@ -286,19 +283,13 @@ function at(file: string, line: number, path: string, rule: string, remedy: stri
   return { file, line, path, rule, remedy };
 }
 
-function formatPath(path: Path): string {
-  let text = "";
-  for (const step of path) text += typeof step === "number" ? `[${step}]` : text === "" ? step : `.${step}`;
-  return text;
-}
-
 /** JSON of the path: unlike the dotted form it is unique whatever a key contains. */
-function pathKey(path: Path): string {
+function pathKey(path: ValuePath): string {
   return JSON.stringify(path);
 }
 
 /** The key's own line, or that of the nearest enclosing key that is present. */
-function lineOf(lines: Lines, path: Path): number {
+function lineOf(lines: Lines, path: ValuePath): number {
   for (let depth = path.length; depth > 0; depth--) {
     const line = lines.get(pathKey(path.slice(0, depth)));
     if (line !== undefined) return line;
@@ -382,58 +373,25 @@ function lineCounter(source: string): (offset: number) => number {
 }
 
 function describe(issue: z.core.$ZodIssue, document: PositionedDocument, file: string): ConfigProblem[] {
-  const path = issue.path as Path;
+  const path = issue.path as ValuePath;
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => {
       const keyPath = [...path, key];
       return at(file, lineOf(document.lines, keyPath), formatPath(keyPath), "is no key of ours", suggest(path, key));
     });
   }
-  const { rule, remedy } = ruleAt(path);
-  const line = lineOf(document.lines, path);
-  const isMissing = issue.code === "invalid_type" && issue.input === undefined;
-  const said = isMissing ? "is missing" : path.length === 0 ? "" : ` (it is ${shorten(issue.input)})`;
-  return [at(file, line, formatPath(path), isMissing ? `${said} and ${rule}` : `${rule}${said}`, remedy)];
-}
-
-function shorten(input: unknown): string {
-  const text = JSON.stringify(input) ?? String(input);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
-
-/** The schema below optional, default and prefault wrappers. */
-function unwrap(type: z.core.$ZodType): z.core.$ZodType {
-  let inner = type;
-  while (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault) {
-    inner = inner.unwrap();
-  }
-  return inner;
-}
-
-function schemaAt(path: Path): z.core.$ZodType {
-  let type = unwrap(schema);
-  for (const step of path) {
-    if (type instanceof z.ZodObject && typeof step === "string" && Object.hasOwn(type.shape, step)) {
-      type = unwrap(type.shape[step] as z.core.$ZodType);
-    } else if (type instanceof z.ZodArray) {
-      type = unwrap(type.element);
-    }
-  }
-  return type;
-}
-
-function ruleAt(path: Path): { rule: string; remedy: string } {
-  return z.globalRegistry.get(schemaAt(path)) as unknown as { rule: string; remedy: string };
+  const { rule, remedy } = explain(schema, issue);
+  return [at(file, lineOf(document.lines, path), formatPath(path), rule, remedy)];
 }
 
 /** The nearest name in the same section, else the section in which that very name is at home. */
-function suggest(path: Path, key: string): string {
-  const here = schemaAt(path);
+function suggest(path: ValuePath, key: string): string {
+  const here = schemaAt(schema, path);
   const names = here instanceof z.ZodObject ? Object.keys(here.shape) : [];
   const near = nearest(key, names);
   if (near !== undefined) return `did you mean ${formatPath([...path, near])}?`;
   for (const [name, type] of Object.entries(schema.shape)) {
-    const inner = unwrap(type);
+    const inner = schemaAt(type, []);
     if (inner instanceof z.ZodObject && path[0] !== name && Object.hasOwn(inner.shape, key)) {
       return `did you mean ${name}.${key}?`;
     }
