@@ -1,0 +1,38 @@
+/** What the bench asks of everything that it compares. */
+import type { Site } from "../environment/site.ts";
+import type { Pod, PodRequest, Switch } from "../environment/switch.ts";
+import type { Variation } from "../traffic/plan.ts";
+
+/** What a contender is told before it starts. */
+export interface Setting {
+  readonly pods: readonly PodRequest[];
+  /** Further source addresses that the pod `pods[0]` sends from: every one of them opens a new flow. */
+  readonly sources: Variation;
+  /** Ports that nobody uses, beside those of the pods. */
+  readonly idlePorts: number;
+}
+
+/** A contender at work on a switch of its own. */
+export interface Running {
+  readonly contender: string;
+  readonly switch: Switch;
+  readonly pods: readonly Pod[];
+  /** MAC address to which `from` sends what is meant for `to`. */
+  macTowards(from: Pod, to: Pod): string;
+  /** Processor time of whatever controls the switch, in microseconds since its start; 0 if nothing does. */
+  controllerCpu(): number;
+  /** Resident bytes of whatever controls the switch; 0 if nothing does. */
+  controllerMemory(): number;
+  /** Forgets everything that earlier traffic left behind, so that its flows are new again. */
+  forget(): Promise<void>;
+  /** Puts `count` entries that no traffic of the bench hits into the table that new flows pass. */
+  addEntries(count: number): Promise<void>;
+  /** Ends the contender and its switch. */
+  stop(): Promise<void>;
+}
+
+/** Something that can run the bench's traffic. */
+export interface Contender {
+  readonly name: string;
+  start(site: Site, setting: Setting): Promise<Running>;
+}

@@ -1,0 +1,111 @@
+/** Runs generator and receiver against each other and combines their reports. */
+import { join } from "node:path";
+import { output, printed, type Running, type Site } from "../environment/site.ts";
+import type { Pod } from "../environment/switch.ts";
+import { parseAddress, type FrameTemplate } from "./frame.ts";
+import type { GeneratorOrder, GeneratorReport } from "./generator.ts";
+import { packetCount, type TrafficPlan } from "./plan.ts";
+import type { ReceiverOrder, ReceiverReport } from "./receiver.ts";
+
+/** The outcome of one run. */
+export interface TrafficResult {
+  readonly sent: number;
+  /** Seconds that sending took. */
+  readonly seconds: number;
+  readonly lost: number;
+  /** Packets delivered once or more, per second of sending. */
+  readonly goodput: number;
+  readonly generator: GeneratorReport;
+  readonly receiver: ReceiverReport;
+}
+
+/** From whom, to whom, and through which MAC. */
+export interface Route {
+  readonly from: Pod;
+  readonly to: Pod;
+  readonly destinationMac: string;
+}
+
+/** Milliseconds of silence after which what is missing counts as lost. */
+const QUIET = 1500;
+let runs = 0;
+
+function program(name: string): string[] {
+  return [process.execPath, join(import.meta.dirname, name)];
+}
+
+function template(route: Route, run: number): FrameTemplate {
+  return {
+    destinationMac: route.destinationMac,
+    sourceMac: route.from.mac,
+    sourceAddress: parseAddress(route.from.address),
+    destinationAddress: parseAddress(route.to.address),
+    sourcePort: 40_000,
+    destinationPort: 9,
+    run,
+  };
+}
+
+function nextRun(): number {
+  runs += 1;
+  return (process.pid * 65_536 + runs) >>> 0;
+}
+
+/** Sends a plan from one pod to another and waits for what arrives. `around` brackets the time of sending. */
+export async function measureTraffic(
+  site: Site,
+  route: Route,
+  plan: TrafficPlan,
+  around: { before?(): void; after?(): void } = {},
+): Promise<TrafficResult> {
+  const run = nextRun();
+  const { flows, packetsPerFlow } = plan;
+  const receiverOrder: ReceiverOrder = {
+    interface: route.to.interface,
+    run,
+    flows,
+    packetsPerFlow,
+    quietMilliseconds: QUIET,
+  };
+  const generatorOrder: GeneratorOrder = { interface: route.from.interface, template: template(route, run), plan };
+  const receiver = site.start(route.to.namespace, [...program("receiver.ts"), JSON.stringify(receiverOrder)]);
+  const generator = site.start(route.from.namespace, [...program("generator.ts"), JSON.stringify(generatorOrder)]);
+  try {
+    const received = output(receiver, "receiver");
+    const generated = output(generator, "generator");
+    // Either may fail while the other is awaited; the failure is reported by the await below.
+    received.catch(() => {});
+    generated.catch(() => {});
+    await Promise.all([printed(receiver, "ready", "receiver"), printed(generator, "ready", "generator")]);
+    around.before?.();
+    generator.stdin.write("go\n");
+    const generatorReport = lastLine(await generated) as GeneratorReport;
+    around.after?.();
+    receiver.stdin.write("finish\n");
+    const receiverReport = lastLine(await received) as ReceiverReport;
+    return {
+      sent: generatorReport.sent,
+      seconds: generatorReport.seconds,
+      lost: packetCount(plan) - receiverReport.received,
+      goodput: receiverReport.received / generatorReport.seconds,
+      generator: generatorReport,
+      receiver: receiverReport,
+    };
+  } finally {
+    await site.stop(receiver);
+    await site.stop(generator);
+  }
+}
+
+/** Traffic that runs in the background until it is stopped. Nobody counts what arrives. */
+export async function startBackground(site: Site, route: Route, plan: TrafficPlan): Promise<{ stop(): Promise<void> }> {
+  const order: GeneratorOrder = { interface: route.from.interface, template: template(route, nextRun()), plan };
+  const generator: Running = site.start(route.from.namespace, [...program("generator.ts"), JSON.stringify(order)]);
+  await printed(generator, "ready", "background generator");
+  generator.stdin.write("go\n");
+  return { stop: () => site.stop(generator) };
+}
+
+function lastLine(text: string): unknown {
+  return JSON.parse(text.trim().split("\n").at(-1)!);
+}
