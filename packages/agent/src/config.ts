@@ -239,7 +239,9 @@ export function parseConfig(text: string, file: string): AgentConfig {
     ? crossFieldProblems(result.data, document.lines, file)
     : result.error.issues.flatMap((issue) => describe(issue, document, file));
   if (problems.length > 0) {
-    const shown = problems.toSorted((a, b) => a.line - b.line).slice(0, MAX_PROBLEMS);
+    // A value can fail several checks of the one rule that it breaks.
+    const distinct = new Map(problems.map((each) => [formatProblem(each), each]));
+    const shown = [...distinct.values()].sort((a, b) => a.line - b.line).slice(0, MAX_PROBLEMS);
     throw new ConfigError("CONFIG_INVALID", shown);
   }
   return (result as z.ZodSafeParseSuccess<AgentConfig>).data;

@@ -138,9 +138,11 @@ export function parseObject<Spec extends z.ZodType, Value>(
   const name = metadata.success ? metadata.data.name : nameOf(object["metadata"]);
   const violations: Violation[] = [];
   const offend: Offend = (path, rule, remedy) => {
-    if (violations.length < MAX_VIOLATIONS) {
-      violations.push({ object: `${kind.kind}/${name}`, field: formatPath(path), rule, remedy });
-    }
+    const field = formatPath(path);
+    // A value can fail several checks of the one rule that it breaks.
+    const isKnown = violations.some((each) => each.field === field && each.rule === rule);
+    if (isKnown || violations.length === MAX_VIOLATIONS) return;
+    violations.push({ object: `${kind.kind}/${name}`, field, rule, remedy });
   };
   const report = (root: string, schema: z.core.$ZodType, error: z.ZodError): void => {
     for (const issue of error.issues) {

@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { parseSubnet, subnetFamily, validateSubnet } from "@beyondfabric/kube/kinds";
+import { object, subnet } from "./objects.ts";
+
+describe("Subnet", () => {
+  it("has gateways, block lengths and NAT by default", () => {
+    const { families, natOutgoing, isDefault, ranges } = subnet("s", { cidrs: ["10.244.0.0/16", "FD00:244::/64"] });
+    assert.deepEqual(families, [
+      { family: 4, cidr: { family: 4, address: "10.244.0.0", length: 16 }, gateway: "10.244.0.1", blockLength: 26 },
+      { family: 6, cidr: { family: 6, address: "fd00:244::", length: 64 }, gateway: "fd00:244::1", blockLength: 122 },
+    ]);
+    assert.deepEqual([natOutgoing, isDefault, ranges], [true, false, []]);
+  });
+
+  it("takes gateways in any order", () => {
+    const s = subnet("s", { cidrs: ["10.0.0.0/24", "fd00::/64"], gateways: ["fd00::fe", "10.0.0.254"] });
+    assert.equal(subnetFamily(s, 4)?.gateway, "10.0.0.254");
+    assert.equal(subnetFamily(s, 6)?.gateway, "fd00::fe");
+  });
+
+  it("smaller than a default block is one block", () => {
+    assert.equal(subnetFamily(subnet("s", { cidrs: ["10.0.0.0/28"] }), 4)?.blockLength, 28);
+    assert.equal(subnetFamily(subnet("s", { cidrs: ["10.0.0.0/28"] }), 6), undefined);
+  });
+
+  it("reads ranges in their three spellings", () => {
+    const s = subnet("s", {
+      cidrs: ["10.0.0.0/24", "fd00::/64"],
+      ranges: ["10.0.0.16/28", "10.0.0.50 - 10.0.0.60"],
+      excluded: ["10.0.0.17"],
+      reserved: ["FD00::10-fd00::1f"],
+    });
+    assert.deepEqual(s.ranges, [
+      { family: 4, first: "10.0.0.16", last: "10.0.0.31" },
+      { family: 4, first: "10.0.0.50", last: "10.0.0.60" },
+    ]);
+    assert.deepEqual(s.excluded, [{ family: 4, first: "10.0.0.17", last: "10.0.0.17" }]);
+    assert.deepEqual(s.reserved, [{ family: 6, first: "fd00::10", last: "fd00::1f" }]);
+  });
+
+  const cidrs = ["10.0.0.0/24"];
+  for (const [spec, field] of [
+    [{}, "spec.cidrs"],
+    [{ cidrs: [] }, "spec.cidrs"],
+    [{ cidrs: ["10.0.0.0"] }, "spec.cidrs[0]"],
+    [{ cidrs: ["10.0.0.1/24"] }, "spec.cidrs[0]"],
+    [{ cidrs: ["10.0.0.0/31"] }, "spec.cidrs[0]"],
+    [{ cidrs: ["10.0.0.0/7"] }, "spec.cidrs[0]"],
+    [{ cidrs: ["10.0.0.0/24", "10.0.1.0/24"] }, "spec.cidrs[1]"],
+    [{ cidrs, network: "No" }, "spec.network"],
+    [{ cidrs, gateways: ["10.0.1.1"] }, "spec.gateways"],
+    [{ cidrs, gateways: ["10.0.0.0"] }, "spec.gateways[0]"],
+    [{ cidrs, gateways: ["10.0.0.255"] }, "spec.gateways[0]"],
+    [{ cidrs, gateways: ["10.0.0.1", "10.0.0.2"] }, "spec.gateways[1]"],
+    [{ cidrs, gateways: ["10.0.0.1", "fd00::1"] }, "spec.gateways[1]"],
+    [{ cidrs, gateways: ["x"] }, "spec.gateways[0]"],
+    [{ cidrs, vlan: 4095 }, "spec.vlan"],
+    [{ cidrs, blockLength: { ipv4: 20 } }, "spec.blockLength.ipv4"],
+    [{ cidrs, blockLength: { ipv4: 31 } }, "spec.blockLength.ipv4"],
+    [{ cidrs, ranges: ["10.0.0.9-10.0.0.5"] }, "spec.ranges[0]"],
+    [{ cidrs, ranges: ["10.0.0.9-fd00::5"] }, "spec.ranges[0]"],
+    [{ cidrs, excluded: ["10.0.0.1", "10.0.1.0/28"] }, "spec.excluded[1]"],
+    [{ cidrs, reserved: ["10.0.0.250-10.0.1.5"] }, "spec.reserved[0]"],
+    [{ cidrs, default: "yes" }, "spec.default"],
+    [
+      { cidrs, namespaceSelector: { matchExpressions: [{ key: "a", operator: "in" }] } },
+      "spec.namespaceSelector.matchExpressions[0].operator",
+    ],
+    [
+      { cidrs, namespaceSelector: { matchExpressions: [{ key: "a", operator: "In" }] } },
+      "spec.namespaceSelector.matchExpressions[0].values",
+    ],
+  ] as const) {
+    it(`is refused at ${field}: ${JSON.stringify(spec)}`, () => {
+      const violations = validateSubnet(object("Subnet", "s", { network: "overlay", ...spec }));
+      assert.ok(
+        violations.some((each) => each.object === "Subnet/s" && each.field === field),
+        JSON.stringify(violations),
+      );
+      for (const each of violations) assert.ok(each.rule.length > 0 && each.remedy.length > 0);
+    });
+  }
+
+  it("has all that is wrong with it reported", () => {
+    const raw = object("Subnet", "s", { cidrs: ["10.0.0.1/24", "x"], vlan: 0, default: 1 });
+    const parsed = parseSubnet(raw);
+    assert.ok(!parsed.ok);
+    assert.deepEqual(parsed.violations.map((each) => each.field).sort(), [
+      "spec.cidrs[1]",
+      "spec.default",
+      "spec.network",
+      "spec.vlan",
+    ]);
+  });
+});
