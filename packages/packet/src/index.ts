@@ -31,3 +31,32 @@ export {
 export type { Cidr } from "./cidr.ts";
 export { PrefixMap } from "./prefix-map.ts";
 export type { PrefixEntry } from "./prefix-map.ts";
+export { arpOperation, etherType, icmpType, icmpv6Type, ipProtocol, tcpFlag } from "./protocol.ts";
+export { parsePacket } from "./parse.ts";
+export type { Packet } from "./parse.ts";
+export {
+  buildArp,
+  buildEcho,
+  buildEthernet,
+  buildGratuitousArp,
+  buildIp,
+  buildIpv4,
+  buildIpv6,
+  buildNeighborAdvertisement,
+  buildNeighborSolicitation,
+  buildTcp,
+  buildUdp,
+  buildUnsolicitedAdvertisement,
+  internetChecksum,
+  transportChecksum,
+} from "./build.ts";
+export type {
+  ArpOptions,
+  EchoOptions,
+  EthernetOptions,
+  IpOptions,
+  NeighborAdvertisementOptions,
+  NeighborSolicitationOptions,
+  TcpOptions,
+  TransportOptions,
+} from "./build.ts";
