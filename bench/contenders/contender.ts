@@ -1,4 +1,5 @@
 /** What the bench asks of everything that it compares. */
+import type { CniNode } from "../cni/attach.ts";
 import type { Site } from "../environment/site.ts";
 import type { Pod, PodRequest, Switch } from "../environment/switch.ts";
 import type { Variation } from "../traffic/plan.ts";
@@ -31,8 +32,20 @@ export interface Running {
   stop(): Promise<void>;
 }
 
+/** Two pods on two nodes. */
+export interface Across {
+  readonly contender: string;
+  readonly from: Pod;
+  readonly to: Pod;
+  stop(): Promise<void>;
+}
+
 /** Something that can run the bench's traffic. */
 export interface Contender {
   readonly name: string;
   start(site: Site, setting: Setting): Promise<Running>;
+  /** Starts two nodes joined by VXLAN, with one pod on each. */
+  startAcross?(site: Site): Promise<Across>;
+  /** Starts a node whose pods come and go by CNI. */
+  startCni?(site: Site): Promise<CniNode>;
 }

@@ -1,7 +1,11 @@
 /** Plain switching: the bridge as Open vSwitch makes it, one entry with the NORMAL action, no controller. */
-import { introduce, Switch } from "../environment/switch.ts";
+import { run } from "../environment/site.ts";
+import { introduce, Switch, type Pod } from "../environment/switch.ts";
 import type { Contender } from "./contender.ts";
 import { unusedEntries } from "./entries.ts";
+
+/** 1500 less what VXLAN over IPv4 adds. */
+const OVERLAY_MTU = 1450;
 
 export const normal: Contender = {
   name: "NORMAL",
@@ -25,6 +29,27 @@ export const normal: Contender = {
         own.openflow("add-flows", own.bridge, ["-"], unusedEntries(count));
       },
       stop: () => own.stop(),
+    };
+  },
+  async startAcross(site) {
+    const nodes = [await Switch.start(site, "normal1"), await Switch.start(site, "normal2")] as const;
+    Switch.connect(...nodes);
+    const pods: Pod[] = [];
+    for (const [at, node] of nodes.entries()) {
+      const created = node.createPods([{ name: `far${at}`, address: `10.1.0.${at + 1}`, length: 16 }]);
+      await node.attach(created);
+      pods.push(...created);
+    }
+    for (const pod of pods) run(["ip", "-n", pod.namespace, "link", "set", "eth0", "mtu", String(OVERLAY_MTU)]);
+    introduce(pods);
+    const [from, to] = pods;
+    return {
+      contender: normal.name,
+      from: from!,
+      to: to!,
+      async stop() {
+        for (const node of nodes) await node.stop();
+      },
     };
   },
 };

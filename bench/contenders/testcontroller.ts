@@ -2,6 +2,7 @@
  * The reactive controller that comes with Open vSwitch: it learns MAC addresses and installs one exact entry with an
  * idle time-out of 60 s for every new flow, which is what it does when it is started without options.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { cpuTime, residentBytes } from "../environment/cpu.ts";
 import { run, inNamespace, until } from "../environment/site.ts";
@@ -32,6 +33,8 @@ export const testcontroller: Contender = {
       `--unixctl=${join(own.runDirectory, "controller.ctl")}`,
       `punix:${socket}`,
     ]);
+    // A switch that finds nobody there tries again only seconds later.
+    await until("ovs-testcontroller's socket", 20_000, () => existsSync(socket));
     own.configure("set-fail-mode", own.bridge, "secure", "--", "set-controller", own.bridge, `unix:${socket}`);
     const connected = () => own.configure("get", "controller", own.bridge, "is_connected").trim() === "true";
     await until("ovs-testcontroller to take the switch", 20_000, connected);

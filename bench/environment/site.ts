@@ -127,6 +127,13 @@ export class Site {
     return names;
   }
 
+  /** Removes namespaces before the site is closed, with everything in them. */
+  removeNamespaces(names: readonly string[]): void {
+    for (const name of names) killInside(name);
+    run(["ip", "-batch", "-"], names.map((name) => `netns delete ${name}\n`).join(""));
+    for (const name of names) this.#namespaces.splice(this.#namespaces.indexOf(name), 1);
+  }
+
   /** A fresh folder of this site. */
   addDirectory(purpose: string): string {
     const path = join(this.directory, `${Site.#count++}-${purpose}`);
@@ -199,7 +206,14 @@ export function printed(child: Running, word: string, what: string): Promise<voi
       text += chunk.toString();
       if (text.includes(word)) settle(resolve);
     };
+    let errors = "";
+    const listen = (chunk: Buffer) => {
+      errors = (errors + chunk.toString()).slice(-2000);
+    };
     child.stdout.on("data", look);
-    child.once("close", () => settle(() => reject(new CommandError(`${what} ended before it printed "${word}"`))));
+    child.stderr.on("data", listen);
+    child.once("close", () =>
+      settle(() => reject(new CommandError(`${what} ended before it printed "${word}": ${errors.trim()}`))),
+    );
   });
 }

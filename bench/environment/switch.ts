@@ -6,6 +6,8 @@ import { inNamespace, run, until, type Running, type Site } from "./site.ts";
 
 const SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema";
 
+const TUNNEL_ADDRESSES = ["10.10.0.11", "10.10.0.12"] as const;
+
 /** A machine on the switch: a namespace with one interface `eth0`. */
 export interface Pod {
   readonly name: string;
@@ -166,6 +168,29 @@ export class Switch {
     this.configure(...names.flatMap((name) => ["--", "add-port", this.bridge, name]).slice(1));
     const last = names.at(-1)!;
     await until(`port ${last}`, 60_000, () => this.configure("get", "interface", last, "ofport").trim() !== "[]");
+  }
+
+  /**
+   * Joins two switches by a cable and a VXLAN tunnel over it. The cable ends on a bridge of its own whose internal port
+   * holds the tunnel's local address: that is where the userspace datapath looks for it.
+   */
+  static connect(left: Switch, right: Switch): void {
+    const cable = `name w0 netns ${left.namespace} type veth peer name w0 netns ${right.namespace}`;
+    run(["ip", "link", "add", ...cable.split(" ")]);
+    const ends = [
+      { own: left, address: TUNNEL_ADDRESSES[0], remote: TUNNEL_ADDRESSES[1] },
+      { own: right, address: TUNNEL_ADDRESSES[1], remote: TUNNEL_ADDRESSES[0] },
+    ];
+    for (const { own, address, remote } of ends) {
+      own.configure("add-br", "br-wire", "--", "set", "bridge", "br-wire", "datapath_type=netdev");
+      own.configure("add-port", "br-wire", "w0");
+      run(
+        ["ip", "-n", own.namespace, "-batch", "-"],
+        `link set w0 up\naddr add ${address}/24 dev br-wire\nlink set br-wire up\n`,
+      );
+      const tunnel = ["type=vxlan", `options:remote_ip=${remote}`];
+      own.configure("add-port", own.bridge, "vxlan0", "--", "set", "interface", "vxlan0", ...tunnel);
+    }
   }
 
   /** Runs a program in this switch's namespace to its end. */

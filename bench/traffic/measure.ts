@@ -4,7 +4,7 @@ import { output, printed, type Running, type Site } from "../environment/site.ts
 import type { Pod } from "../environment/switch.ts";
 import { parseAddress, type FrameTemplate } from "./frame.ts";
 import type { GeneratorOrder, GeneratorReport } from "./generator.ts";
-import { packetCount, type TrafficPlan } from "./plan.ts";
+import { packetCount, planSeconds, type TrafficPlan } from "./plan.ts";
 import type { ReceiverOrder, ReceiverReport } from "./receiver.ts";
 
 /** The outcome of one run. */
@@ -13,7 +13,7 @@ export interface TrafficResult {
   /** Seconds that sending took. */
   readonly seconds: number;
   readonly lost: number;
-  /** Packets delivered once or more, per second of sending. */
+  /** Packets delivered once or more, per second of the plan, or of sending where that took longer. */
   readonly goodput: number;
   readonly generator: GeneratorReport;
   readonly receiver: ReceiverReport;
@@ -82,12 +82,14 @@ export async function measureTraffic(
     const generatorReport = lastLine(await generated) as GeneratorReport;
     around.after?.();
     receiver.stdin.write("finish\n");
+    // A plan ends one interval after its last packet; a generator that fell behind took longer.
+    const planned = planSeconds(plan) + 1 / plan.flowsPerSecond;
     const receiverReport = lastLine(await received) as ReceiverReport;
     return {
       sent: generatorReport.sent,
       seconds: generatorReport.seconds,
       lost: packetCount(plan) - receiverReport.received,
-      goodput: receiverReport.received / generatorReport.seconds,
+      goodput: receiverReport.received / Math.max(planned, generatorReport.seconds),
       generator: generatorReport,
       receiver: receiverReport,
     };

@@ -1,0 +1,99 @@
+/** First packets while the node is full: live datapath flows, entries, ports. Compared with the same contender when empty. */
+import type { Running } from "../contenders/contender.ts";
+import { figuresOf } from "../figures.ts";
+import { alternate, type Bench, type Contestant, type Scenario } from "../harness.ts";
+import { startBackground } from "../traffic/measure.ts";
+import { liveFlows } from "../traffic/plan.ts";
+import { until } from "../environment/site.ts";
+import { describeNewFlows, measureNewFlows, PAIR, SOURCES, type NewFlowResult } from "./new-flows.ts";
+
+const RATE = 500;
+/** Packets per second that keep the background's flows alive: each is seen every 8 s, the switch forgets after 10 s. */
+const KEEP_ALIVE = 2500;
+
+/** Background traffic runs to a third pod, so that the receiver sees only what is measured. */
+const TRIO = { ...PAIR, pods: [...PAIR.pods, { name: "background", address: "10.1.0.3", length: 16 }] };
+
+/** Crowds a contender with live datapath flows for the time of one measurement. */
+async function withLiveFlows(bench: Bench, running: Running, flows: number, seconds: number): Promise<NewFlowResult> {
+  await running.forget();
+  const [from, , target] = running.pods;
+  const route = { from: from!, to: target!, destinationMac: running.macTowards(from!, target!) };
+  // The upper half of the sources belongs to the background.
+  const plan = liveFlows(flows, KEEP_ALIVE, 600, { ...SOURCES, first: 2 ** (SOURCES.bits - 1) });
+  const background = await startBackground(bench.site, route, plan);
+  try {
+    const opening = flows / KEEP_ALIVE;
+    const alive = () => running.switch.datapathFlows() >= flows * 0.95;
+    await until(`${flows} live datapath flows`, (opening + 20) * 1000, alive, 500);
+    return await measureNewFlows(bench, { ...running, forget: async () => {} }, RATE, seconds);
+  } finally {
+    await background.stop();
+    await running.forget();
+  }
+}
+
+export const crowdedScenario: Scenario = {
+  name: "crowded",
+  describes:
+    "first packets with 20,000 live datapath flows, with 100,000 entries, with 250 ports, against the same without",
+  async run(bench, publish) {
+    const seconds = bench.quick ? 0.3 : 2;
+    const flows = bench.quick ? 1000 : 20_000;
+    const entries = bench.quick ? 2000 : 100_000;
+    const ports = bench.quick ? 10 : 250;
+    const plain = await bench.subject.start(bench.site, TRIO);
+    const empty: Contestant<NewFlowResult> = {
+      name: `${plain.contender}, empty node`,
+      measure: () => measureNewFlows(bench, plain, RATE, seconds),
+    };
+    const compare = async (what: string, crowded: Contestant<NewFlowResult>) => {
+      const runs = await alternate(bench, what, [crowded, empty], describeNewFlows);
+      const goal = { bound: "at most", value: 1.2 } as const;
+      publish(
+        figuresOf(
+          "crowded",
+          [
+            {
+              title: `first-packet p50 ${what}`,
+              unit: "ms",
+              form: "subject/reference",
+              goal,
+              of: (r) => r.traffic.receiver.first.p50,
+            },
+            {
+              title: `first-packet p99 ${what}`,
+              unit: "ms",
+              form: "subject/reference",
+              of: (r) => r.traffic.receiver.first.p99,
+            },
+            { title: `switch CPU per new flow ${what}`, unit: "µs", form: "subject/reference", of: (r) => r.switchCpu },
+          ],
+          runs[0]!,
+          runs[1],
+        ),
+      );
+    };
+
+    await compare(`with ${flows.toLocaleString("en")} live datapath flows`, {
+      name: `${plain.contender}, crowded`,
+      measure: () => withLiveFlows(bench, plain, flows, seconds),
+    });
+
+    const full = await bench.subject.start(bench.site, TRIO);
+    await full.addEntries(entries);
+    await compare(`with ${entries.toLocaleString("en")} entries`, {
+      name: `${full.contender}, crowded`,
+      measure: () => measureNewFlows(bench, full, RATE, seconds),
+    });
+    await full.stop();
+
+    const wide = await bench.subject.start(bench.site, { ...TRIO, idlePorts: ports });
+    await compare(`with ${ports} ports`, {
+      name: `${wide.contender}, crowded`,
+      measure: () => measureNewFlows(bench, wide, RATE, seconds),
+    });
+    await wide.stop();
+    await plain.stop();
+  },
+};
