@@ -1,6 +1,8 @@
-/** Packets that wait for a fact, by the address that they wait for: bounded per port and in time. */
+/**
+ * Packets that wait for a fact, by what they wait for (an address, or the way into a tunnel): bounded per port and in
+ * time.
+ */
 import type { Question } from "@beyondfabric/datapath";
-import type { Ip } from "@beyondfabric/packet";
 
 export interface HeldPacket {
   /** The packet-in whose continuation will be resumed. */
@@ -14,7 +16,7 @@ export interface HeldPacket {
 export class HeldPackets {
   readonly #perPort: number;
   readonly #milliseconds: number;
-  readonly #byAddress = new Map<Ip, HeldPacket[]>();
+  readonly #waiting = new Map<string, HeldPacket[]>();
   readonly #portCounts = new Map<number, number>();
   #size = 0;
 
@@ -28,24 +30,24 @@ export class HeldPackets {
   }
 
   /** False when the port holds as many packets as it may: the packet is dropped. */
-  add(waitingFor: Ip, packet: HeldPacket): boolean {
+  add(waitingFor: string, packet: HeldPacket): boolean {
     const count = this.#portCounts.get(packet.port) ?? 0;
     if (count >= this.#perPort) return false;
     this.#portCounts.set(packet.port, count + 1);
-    const queue = this.#byAddress.get(waitingFor);
-    if (queue === undefined) this.#byAddress.set(waitingFor, [packet]);
+    const queue = this.#waiting.get(waitingFor);
+    if (queue === undefined) this.#waiting.set(waitingFor, [packet]);
     else queue.push(packet);
     this.#size++;
     return true;
   }
 
-  /** Takes out, oldest first per address, what waited for these addresses. */
-  take(addresses: readonly Ip[]): HeldPacket[] {
+  /** Takes out, oldest first, what waited for these. */
+  take(awaited: readonly string[]): HeldPacket[] {
     const taken: HeldPacket[] = [];
-    for (const address of addresses) {
-      const queue = this.#byAddress.get(address);
+    for (const waitingFor of awaited) {
+      const queue = this.#waiting.get(waitingFor);
       if (queue === undefined) continue;
-      this.#byAddress.delete(address);
+      this.#waiting.delete(waitingFor);
       taken.push(...queue);
     }
     for (const packet of taken) this.#forget(packet);
@@ -53,19 +55,19 @@ export class HeldPackets {
   }
 
   takeAll(): HeldPacket[] {
-    return this.take([...this.#byAddress.keys()]);
+    return this.take([...this.#waiting.keys()]);
   }
 
-  /** Drops what waited longer than it may; says for which addresses nobody came. */
-  expire(now: number): { address: Ip; packets: number }[] {
-    const expired: { address: Ip; packets: number }[] = [];
-    for (const [address, queue] of this.#byAddress) {
+  /** Drops what waited longer than it may; says what did not come. */
+  expire(now: number): { waitingFor: string; packets: number }[] {
+    const expired: { waitingFor: string; packets: number }[] = [];
+    for (const [waitingFor, queue] of this.#waiting) {
       const late = queue.filter((packet) => now - packet.since >= this.#milliseconds);
       if (late.length === 0) continue;
       for (const packet of late) this.#forget(packet);
-      expired.push({ address, packets: late.length });
-      if (late.length === queue.length) this.#byAddress.delete(address);
-      else this.#byAddress.set(address, queue.slice(late.length));
+      expired.push({ waitingFor, packets: late.length });
+      if (late.length === queue.length) this.#waiting.delete(waitingFor);
+      else this.#waiting.set(waitingFor, queue.slice(late.length));
     }
     return expired;
   }
@@ -73,7 +75,7 @@ export class HeldPackets {
   /** Drops everything; returns how many packets that were. */
   clear(): number {
     const lost = this.#size;
-    this.#byAddress.clear();
+    this.#waiting.clear();
     this.#portCounts.clear();
     this.#size = 0;
     return lost;

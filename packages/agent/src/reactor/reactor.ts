@@ -11,16 +11,17 @@
  */
 import {
   decide,
+  flowKey,
   flowModFor,
   missPort,
   sameVerdict,
+  sourceClass,
   tables,
   VerdictTable,
   verdictFromFlow,
   wayOf,
   wayPatches,
   cookieBuckets,
-  type Decision,
   type FactKey,
   type Facts,
   type Question,
@@ -52,8 +53,18 @@ export interface FrameSink {
   send(frame: Buffer): void;
 }
 
+/**
+ * Whether the switch can send into a tunnel at once. The userspace datapath drops packets towards a node whose
+ * link-layer address it has not learned; the first packet must not be one of them.
+ */
+export interface TunnelGate {
+  /** False starts finding out; `Reactor.tunnelReady` follows when it is done. */
+  ready(destination: Ip): boolean;
+}
+
 export interface ReactorOptions {
   readonly facts: Facts;
+  readonly gate?: TunnelGate;
   readonly limits: ReactorLimits;
   readonly sink: FrameSink;
   /** Milliseconds, monotonic. */
@@ -69,6 +80,7 @@ export class Reactor {
   readonly counters = new ReactorCounters();
   readonly verdicts = new VerdictTable();
   readonly #facts: Facts;
+  readonly #gate: TunnelGate;
   readonly #limits: ReactorLimits;
   readonly #sink: FrameSink;
   readonly #now: () => number;
@@ -76,11 +88,13 @@ export class Reactor {
   readonly #admission: Admission;
   readonly #writes: WriteQueue;
   readonly #onUndecodable: (error: unknown) => void;
-  readonly #absent = new Map<Ip, number>();
+  /** What packets waited for in vain, and until when nobody waits for it again (ms). */
+  readonly #absent = new Map<string, number>();
   #lastAgedBucket = 0;
 
   constructor(options: ReactorOptions) {
     this.#facts = options.facts;
+    this.#gate = options.gate ?? { ready: () => true };
     this.#limits = options.limits;
     this.#sink = options.sink;
     this.#now = options.now;
@@ -103,7 +117,7 @@ export class Reactor {
     const started = this.#now();
     try {
       const view = packetInView(frame);
-      const port = view.userdata === undefined ? undefined : missPort(view.userdata);
+      const port = missPort(view.userdata);
       if (port === undefined || !view.hasContinuation) {
         this.counters.foreign++;
         return;
@@ -133,7 +147,11 @@ export class Reactor {
     }
     const decision = decide(question, this.#facts);
     if (decision.verdict === "hold") {
-      this.#hold(packet, decision);
+      this.#hold(packet, decision.waitingFor);
+      return;
+    }
+    if (decision.verdict === "allow" && decision.way.kind === "tunnel" && !this.#gate.ready(decision.way.destination)) {
+      this.#hold(packet, tunnelKey(decision.way.destination));
       return;
     }
     this.counters.verdict(decision.verdict, decision.reason);
@@ -173,15 +191,15 @@ export class Reactor {
     this.#writes.push(mod.key, mod.frame, "revocation");
   }
 
-  #hold(packet: HeldPacket, decision: Extract<Decision, { verdict: "hold" }>): void {
+  #hold(packet: HeldPacket, waitingFor: string): void {
     const now = this.#now();
-    const absentUntil = this.#absent.get(decision.waitingFor);
+    const absentUntil = this.#absent.get(waitingFor);
     if (absentUntil !== undefined && now < absentUntil) {
       this.counters.refusedAbsent++;
       return;
     }
     // The frame is a view of the receive buffer: what is kept must not keep the whole chunk alive.
-    if (this.#held.add(decision.waitingFor, { ...packet, frame: Buffer.from(packet.frame) })) this.counters.held++;
+    if (this.#held.add(waitingFor, { ...packet, frame: Buffer.from(packet.frame) })) this.counters.held++;
     else this.counters.holdOverflow++;
   }
 
@@ -219,13 +237,29 @@ export class Reactor {
     }
   }
 
+  /** The switch can now send into the tunnel to this address. */
+  tunnelReady(destination: Ip): void {
+    const key = tunnelKey(destination);
+    this.#absent.delete(key);
+    for (const packet of this.#held.take([key])) this.#answer(packet);
+  }
+
+  /** Addresses of the tunnels that entries send into. */
+  tunnelsInUse(): Set<Ip> {
+    const used = new Set<Ip>();
+    for (const { decision } of this.verdicts.values()) {
+      if (decision.verdict === "allow" && decision.way.kind === "tunnel") used.add(decision.way.destination);
+    }
+    return used;
+  }
+
   /** Lets go what was held too long. To be called a few times a second. */
   tick(): void {
     const now = this.#now();
     for (const [address, until] of this.#absent) if (until <= now) this.#absent.delete(address);
-    for (const { address, packets } of this.#held.expire(now)) {
+    for (const { waitingFor, packets } of this.#held.expire(now)) {
       this.counters.holdExpired += packets;
-      if (this.#absent.size < absentCapacity) this.#absent.set(address, now + absentMilliseconds);
+      if (this.#absent.size < absentCapacity) this.#absent.set(waitingFor, now + absentMilliseconds);
     }
   }
 
@@ -271,6 +305,23 @@ export class Reactor {
     return foreign;
   }
 
+  /**
+   * A comparison while running: queues again what the switch lost, and returns what it has too much.
+   */
+  missing(flows: Iterable<Flow>): Flow[] {
+    const absent = new Set(this.verdicts.values());
+    const foreign: Flow[] = [];
+    for (const flow of flows) {
+      const read = verdictFromFlow(flow);
+      const verdict = read === undefined ? undefined : this.verdicts.get(read.id);
+      if (verdict !== undefined) absent.delete(verdict);
+      else foreign.push(flow);
+    }
+    // An entry that was queued in the last moments is not missing, and writing it twice does no harm.
+    for (const verdict of absent) this.#write(verdict);
+    return foreign.filter((flow) => !this.#writes.has(flowKey(flow)));
+  }
+
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
   revalidateAll(): void {
     for (const verdict of [...this.verdicts.values()]) this.#revalidate(verdict);
@@ -281,6 +332,10 @@ export class Reactor {
     this.counters.holdLost += this.#held.clear();
     this.#writes.clear();
   }
+}
+
+function tunnelKey(destination: Ip): string {
+  return `tunnel ${destination}`;
 }
 
 /** What a packet-in asks. Undefined when the packet is no IPv4 or IPv6 packet, or is cut short. */
@@ -303,6 +358,6 @@ function questionOf(view: PacketInView): Question | undefined {
     const tunnelSource = view.tunnelSource();
     return tunnelSource === undefined ? undefined : { from: "tunnel", source, destination, tunnelSource };
   }
-  const from = view.readRegister(0) === undefined ? undefined : (view.readRegister(0)! & 0xf) === 3 ? "host" : "pod";
-  return from === undefined ? undefined : { from, source, destination };
+  const from = (view.readRegister(0) & 0xf) === sourceClass.host ? "host" : "pod";
+  return { from, source, destination };
 }

@@ -1,5 +1,5 @@
 /** A decision as the switch understands it: the way in registers, and the entry that spares later packets the trip. */
-import { flowModFrame, type Flow, type Match } from "@beyondfabric/openflow";
+import { canonicalFlow, flowModFrame, type Flow, type Match } from "@beyondfabric/openflow";
 import { ipFromBigInt, ipToBigInt, type Cidr, type Ip } from "@beyondfabric/packet";
 import { decodeCookie, encodeCookie } from "../cookie.ts";
 import type { Decision, Question } from "../decide.ts";
@@ -65,7 +65,8 @@ export function flowModFor(
  * Reads a verdict back out of an entry of the switch. Undefined when the entry is not one that {@link verdictFlow} of
  * this format writes.
  */
-export function verdictFromFlow(flow: Flow): { id: number; question: Question; decision: Settled } | undefined {
+export function verdictFromFlow(installed: Flow): { id: number; question: Question; decision: Settled } | undefined {
+  const flow = canonicalFlow(installed);
   const cookie = decodeCookie(flow.cookie);
   if (cookie?.kind !== "verdict") return undefined;
   if (flow.table !== tables.egress.id && flow.table !== tables.ingress.id) return undefined;
@@ -135,7 +136,7 @@ function loadedRegisters(flow: Flow): Map<string, bigint> {
 }
 
 function fieldValue(match: Match, name: string): bigint | undefined {
-  for (const field of match) if (field.field === name) return field.value;
+  for (const field of match) if (field.field === name && field.field !== "unknown") return field.value;
   return undefined;
 }
 

@@ -1,0 +1,146 @@
+/**
+ * The pods of this node as OVSDB remembers them: in the `external_ids` of each pod's interface, because OVSDB is durable
+ * and lives exactly as long as the port. There is no other local database.
+ */
+import type { LocalPort } from "@beyondfabric/datapath";
+import { Transaction, type Cache, type InterfaceRow } from "@beyondfabric/ovsdb";
+import { isIp, isMac, parseIp, parseMac, type Ip, type Mac } from "@beyondfabric/packet";
+import { createHash } from "node:crypto";
+import { firstPodPortNumber, type SwitchTables } from "../switch/database.ts";
+
+const prefix = "beyondfabric.io/";
+
+export interface PodPort {
+  readonly container: string;
+  readonly ifname: string;
+  readonly netns: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly mac: Mac;
+  readonly addresses: readonly Ip[];
+  readonly subnet: string;
+  readonly hostInterface: string;
+  readonly ofport: number;
+  readonly mtu: number;
+  /** ms since the epoch */
+  readonly created: number;
+}
+
+/**
+ * The host's end of a pod's interface: named after the attachment, so that a repeated ADD finds it, and short enough
+ * for the kernel (15 characters).
+ */
+export function hostInterfaceName(container: string, ifname: string): string {
+  return `bf${createHash("sha256").update(`${container}/${ifname}`).digest("hex").slice(0, 12)}`;
+}
+
+export function portOf(row: InterfaceRow): PodPort | undefined {
+  const id = (key: string): string | undefined => row.external_ids[prefix + key];
+  const container = id("container");
+  const ifname = id("ifname");
+  const pod = id("pod")?.split("/", 2);
+  const addresses = (id("addresses") ?? "").split(",");
+  const mac = id("mac") ?? "";
+  if (container === undefined || ifname === undefined || pod?.length !== 2) return undefined;
+  if (!isMac(mac) || !addresses.every(isIp)) return undefined;
+  return {
+    container,
+    ifname,
+    netns: id("netns") ?? "",
+    namespace: pod[0]!,
+    name: pod[1]!,
+    uid: id("uid") ?? "",
+    mac: parseMac(mac),
+    addresses: addresses.map(parseIp),
+    subnet: id("subnet") ?? "",
+    hostInterface: row.name,
+    ofport: row.ofport_request ?? row.ofport ?? -1,
+    mtu: Number(id("mtu") ?? 0),
+    created: Number(id("created") ?? 0),
+  };
+}
+
+/** Every pod port in the database. */
+export function podPorts(cache: Cache<SwitchTables>): PodPort[] {
+  return cache
+    .filter("Interface", (row) => row.external_ids[`${prefix}container`] !== undefined)
+    .map(portOf)
+    .filter((port) => port !== undefined);
+}
+
+/** Adds a pod's port to the bridge in one transaction. */
+export function insertPodPort(cache: Cache<SwitchTables>, bridgeName: string, port: PodPort): Transaction {
+  const transaction = new Transaction();
+  const uuid = transaction.insert("Interface", {
+    name: port.hostInterface,
+    ofport_request: port.ofport,
+    external_ids: {
+      [`${prefix}pod`]: `${port.namespace}/${port.name}`,
+      [`${prefix}uid`]: port.uid,
+      [`${prefix}container`]: port.container,
+      [`${prefix}ifname`]: port.ifname,
+      [`${prefix}netns`]: port.netns,
+      [`${prefix}addresses`]: port.addresses.join(","),
+      [`${prefix}mac`]: port.mac,
+      [`${prefix}subnet`]: port.subnet,
+      [`${prefix}mtu`]: String(port.mtu),
+      [`${prefix}created`]: String(port.created),
+    },
+  });
+  const portUuid = transaction.insert("Port", { name: port.hostInterface, interfaces: [uuid] });
+  const bridge = cache.find("Bridge", (row) => row.name === bridgeName);
+  return transaction.mutate("Bridge", bridge === undefined ? { name: bridgeName } : bridge._uuid, [
+    ["ports", "insert", [portUuid]],
+  ]);
+}
+
+/** Removes a pod's port from the bridge; the rows go with the reference. Undefined when it is not there. */
+export function deletePodPort(
+  cache: Cache<SwitchTables>,
+  bridgeName: string,
+  hostInterface: string,
+): Transaction | undefined {
+  const port = cache.find("Port", (row) => row.name === hostInterface);
+  const bridge = cache.find("Bridge", (row) => row.name === bridgeName);
+  if (port === undefined || bridge === undefined) return undefined;
+  return new Transaction().mutate("Bridge", bridge._uuid, [["ports", "delete", [port._uuid]]]);
+}
+
+/** Port numbers for pods: each is used again as late as possible, so that stale continuations find nobody. */
+export class PortNumbers {
+  readonly #used = new Set<number>();
+  #next = firstPodPortNumber;
+
+  reserve(number: number): void {
+    this.#used.add(number);
+    if (number >= this.#next) this.#next = number + 1;
+  }
+
+  draw(): number {
+    for (;;) {
+      if (this.#next > lastPodPortNumber) this.#next = firstPodPortNumber;
+      const number = this.#next++;
+      if (this.#used.has(number)) continue;
+      this.#used.add(number);
+      return number;
+    }
+  }
+
+  release(number: number): void {
+    this.#used.delete(number);
+  }
+}
+
+/** OpenFlow reserves the numbers from 0xff00 up in switches that speak OpenFlow 1.0 too. */
+const lastPodPortNumber = 0xfe00;
+
+export function localPortOf(port: PodPort): LocalPort {
+  return {
+    ofport: port.ofport,
+    mac: port.mac,
+    addresses: port.addresses,
+    pod: `${port.namespace}/${port.name}`,
+    uid: port.uid,
+  };
+}

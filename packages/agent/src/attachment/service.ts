@@ -1,0 +1,341 @@
+/**
+ * What the container runtime asks for: a pod's interface, made, checked and removed. Operations are idempotent, and one
+ * that fails leaves nothing half-made behind. The order of an ADD: claim the addresses, write the entries (the drop
+ * first), connect the port, publish the identity, answer.
+ */
+import { CniError, type Attachment, type Attachments, type AttachRequest, type DetachRequest } from "@beyondfabric/cni";
+import { routerMac, type LocalPort } from "@beyondfabric/datapath";
+import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
+import { ipFamily, type Ip } from "@beyondfabric/packet";
+import type { Logger } from "../log.ts";
+import type { SwitchTables } from "../switch/database.ts";
+import { macOf } from "./mac.ts";
+import {
+  deletePodPort,
+  hostInterfaceName,
+  insertPodPort,
+  localPortOf,
+  podPorts,
+  PortNumbers,
+  type PodPort,
+} from "./ports.ts";
+import { checkPodInterface, makePodInterface, removeHostInterface } from "./wiring.ts";
+
+/** Addresses for a pod, from the blocks of this node. */
+export interface PodAddresses {
+  /** @throws an error that names subnet, rule and remedy when there is none */
+  allocate(owner: { namespace: string; name: string; uid: string; container: string }): Promise<PodAddressing>;
+  release(addresses: readonly Ip[]): void;
+  gatewaysOf(subnet: string): readonly Ip[];
+}
+
+export interface PodAddressing {
+  readonly addresses: readonly Ip[];
+  readonly subnet: string;
+  /** One per family of `addresses`. */
+  readonly gateways: readonly Ip[];
+  readonly mtu: number;
+}
+
+export interface AttachmentServiceOptions {
+  readonly database: OvsdbClient;
+  readonly cache: Cache<SwitchTables>;
+  readonly bridge: string;
+  readonly datapathType: "netdev" | "system";
+  readonly addresses: PodAddresses;
+  readonly entries: {
+    addPod(port: LocalPort): Promise<void>;
+    removePod(ofport: number): Promise<void>;
+  };
+  readonly facts: {
+    setLocalPort(port: LocalPort): void;
+    removeLocalPort(ofport: number): void;
+  };
+  /** Why the node cannot take pods; empty when it can. */
+  readonly notReady: () => readonly string[];
+  readonly logger: Logger;
+  readonly now: () => number;
+}
+
+/** How long the switch may take to make a port (ms). */
+const portTimeout = 10_000;
+
+const cniTryAgain = 11;
+const cniPluginNotAvailable = 50;
+const cniContainerUnknown = 3;
+const cniInvalidEnvironment = 4;
+const fabricFailure = 100;
+
+export interface OperationFigures {
+  count: number;
+  failed: number;
+  seconds: number;
+}
+
+export class AttachmentService implements Attachments {
+  readonly #options: AttachmentServiceOptions;
+  readonly #numbers = new PortNumbers();
+  readonly #ports = new Map<string, PodPort>();
+  readonly operations = new Map<string, OperationFigures>();
+
+  constructor(options: AttachmentServiceOptions) {
+    this.#options = options;
+  }
+
+  /** Takes over the pods that OVSDB remembers, before anything is answered. */
+  restore(): PodPort[] {
+    const found = podPorts(this.#options.cache);
+    for (const port of found) {
+      this.#ports.set(keyOf(port), port);
+      this.#numbers.reserve(port.ofport);
+      this.#options.facts.setLocalPort(localPortOf(port));
+    }
+    return found;
+  }
+
+  ports(): IterableIterator<PodPort> {
+    return this.#ports.values();
+  }
+
+  add(request: AttachRequest): Promise<Attachment> {
+    return this.#measured("ADD", () => this.#add(request));
+  }
+
+  del(request: DetachRequest): Promise<void> {
+    return this.#measured("DEL", () => this.#del(request.containerId, request.ifname));
+  }
+
+  check(request: AttachRequest): Promise<void> {
+    return this.#measured("CHECK", () => this.#check(request));
+  }
+
+  gc(_network: string, valid: readonly { containerId: string; ifname: string }[]): Promise<void> {
+    return this.#measured("GC", async () => {
+      const keep = new Set(valid.map(({ containerId, ifname }) => `${containerId}/${ifname}`));
+      for (const [key, port] of [...this.#ports]) {
+        if (!keep.has(key)) await this.#del(port.container, port.ifname);
+      }
+    });
+  }
+
+  async status(): Promise<void> {
+    const reasons = this.#options.notReady();
+    if (reasons.length === 0) return;
+    throw new CniError(cniPluginNotAvailable, `node cannot take pods: ${reasons.join("; ")}`, "see `fabricctl status`");
+  }
+
+  async #add(request: AttachRequest): Promise<Attachment> {
+    const { containerId, ifname, netns } = request;
+    const present = this.#ports.get(`${containerId}/${ifname}`);
+    if (present !== undefined) {
+      const problems = this.#problems(present);
+      if (problems.length === 0) return this.#attachment(present);
+      // A half of an earlier ADD that a crash left behind: away with it, and again from the start.
+      await this.#del(containerId, ifname);
+    }
+    const pod = request.pod;
+    if (pod === undefined) {
+      throw new CniError(
+        cniInvalidEnvironment,
+        "CNI_ARGS names no pod",
+        "set K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS",
+      );
+    }
+    const undo: (() => void | Promise<void>)[] = [];
+    try {
+      const owner = { namespace: pod.namespace, name: pod.name, uid: pod.uid ?? "", container: containerId };
+      const addressing = await this.#options.addresses.allocate(owner);
+      undo.push(() => this.#options.addresses.release(addressing.addresses));
+      const port: PodPort = {
+        ...owner,
+        ifname,
+        netns,
+        mac: macOf(addressing.addresses[0]!),
+        addresses: addressing.addresses,
+        subnet: addressing.subnet,
+        hostInterface: hostInterfaceName(containerId, ifname),
+        ofport: this.#numbers.draw(),
+        mtu: addressing.mtu,
+        created: this.#options.now(),
+      };
+      undo.push(() => this.#numbers.release(port.ofport));
+      const local = localPortOf(port);
+      const entries = this.#options.entries.addPod(local);
+      undo.push(() => this.#options.entries.removePod(port.ofport));
+      undo.push(() => removeHostInterface(port.hostInterface));
+      await Promise.all([
+        entries,
+        makePodInterface({
+          hostInterface: port.hostInterface,
+          netns,
+          ifname,
+          mac: port.mac,
+          mtu: port.mtu,
+          addresses: port.addresses,
+          gateways: addressing.gateways,
+          checksumInSoftware: this.#options.datapathType === "netdev",
+        }),
+      ]);
+      undo.push(() => this.#removePort(port.hostInterface));
+      await this.#options.database.transact(insertPodPort(this.#options.cache, this.#options.bridge, port));
+      await this.#portMade(port);
+      this.#ports.set(keyOf(port), port);
+      this.#options.facts.setLocalPort(local);
+      return this.#attachment(port);
+    } catch (error) {
+      for (const step of undo.reverse()) {
+        try {
+          await step();
+        } catch (failure) {
+          this.#options.logger.error({ err: failure, containerId, ifname }, "undoing a failed ADD");
+        }
+      }
+      throw asCniError(error);
+    }
+  }
+
+  async #del(container: string, ifname: string): Promise<void> {
+    const key = `${container}/${ifname}`;
+    const port = this.#ports.get(key);
+    const hostInterface = port?.hostInterface ?? hostInterfaceName(container, ifname);
+    if (port !== undefined) {
+      // From here on nobody is sent to the pod, whatever fails below.
+      this.#options.facts.removeLocalPort(port.ofport);
+    }
+    await Promise.all([
+      port === undefined ? undefined : this.#options.entries.removePod(port.ofport),
+      this.#removePort(hostInterface),
+      removeHostInterface(hostInterface),
+    ]);
+    if (port === undefined) return;
+    this.#ports.delete(key);
+    this.#numbers.release(port.ofport);
+    this.#options.addresses.release(port.addresses);
+  }
+
+  async #check(request: AttachRequest): Promise<void> {
+    const port = this.#ports.get(`${request.containerId}/${request.ifname}`);
+    if (port === undefined) {
+      throw new CniError(
+        cniContainerUnknown,
+        `container ${request.containerId} has no interface ${request.ifname} here`,
+        "delete the pod, its workload makes another",
+      );
+    }
+    const problems = this.#problems(port);
+    if (problems.length > 0) {
+      throw new CniError(fabricFailure, problems.join("; "), "delete the pod, its workload makes another");
+    }
+  }
+
+  #problems(port: PodPort): string[] {
+    const problems = checkPodInterface({
+      hostInterface: port.hostInterface,
+      netns: port.netns,
+      ifname: port.ifname,
+      mac: port.mac,
+      mtu: port.mtu,
+      addresses: port.addresses,
+      gateways: this.#gateways(port),
+    });
+    const row = this.#options.cache.find("Interface", (candidate) => candidate.name === port.hostInterface);
+    if (row === undefined) problems.push(`bridge ${this.#options.bridge} has no port ${port.hostInterface}`);
+    else if (row.ofport !== port.ofport) problems.push(`port ${port.hostInterface} of the bridge is not in service`);
+    return problems;
+  }
+
+  #gateways(port: PodPort): Ip[] {
+    const families = new Set(port.addresses.map(ipFamily));
+    return this.#options.addresses.gatewaysOf(port.subnet).filter((gateway) => families.has(ipFamily(gateway)));
+  }
+
+  #attachment(port: PodPort): Attachment {
+    const gateways = this.#gateways(port);
+    const gatewayFor = (address: Ip): Ip | undefined =>
+      gateways.find((gateway) => ipFamily(gateway) === ipFamily(address));
+    return {
+      hostInterface: { name: port.hostInterface, mac: routerMac },
+      podInterface: { name: port.ifname, mac: port.mac, sandbox: port.netns, mtu: port.mtu },
+      ips: port.addresses.map((address) => {
+        const gateway = gatewayFor(address);
+        return {
+          address: `${address}/${ipFamily(address) === 4 ? 32 : 128}`,
+          ...(gateway === undefined ? {} : { gateway }),
+        };
+      }),
+      routes: gateways.map((gateway) => ({ dst: ipFamily(gateway) === 4 ? "0.0.0.0/0" : "::/0", gw: gateway })),
+    };
+  }
+
+  async #removePort(hostInterface: string): Promise<void> {
+    const transaction = deletePodPort(this.#options.cache, this.#options.bridge, hostInterface);
+    if (transaction !== undefined) await this.#options.database.transact(transaction);
+  }
+
+  /** Waits until the switch has given the port the number that its entries were written for. */
+  async #portMade(port: PodPort): Promise<void> {
+    const { cache, logger } = this.#options;
+    const state = (): "waiting" | "made" | string => {
+      const row = cache.find("Interface", (candidate) => candidate.name === port.hostInterface);
+      if (row?.error !== undefined) return row.error;
+      if (row?.ofport === undefined) return "waiting";
+      if (row.ofport === port.ofport) return "made";
+      return `it got number ${row.ofport} instead of ${port.ofport}`;
+    };
+    await new Promise<void>((resolve, reject) => {
+      const look = (): void => {
+        const now = state();
+        if (now === "waiting") return;
+        finish();
+        if (now === "made") resolve();
+        else reject(new CniError(fabricFailure, `the switch refused port ${port.hostInterface}: ${now}`, retryRemedy));
+      };
+      const timer = setTimeout(() => {
+        finish();
+        reject(
+          new CniError(
+            cniTryAgain,
+            `the switch did not make port ${port.hostInterface} within ${portTimeout} ms`,
+            "see whether ovs-vswitchd runs: `fabricctl status`",
+          ),
+        );
+      }, portTimeout);
+      const finish = (): void => {
+        clearTimeout(timer);
+        cache.off("update", look);
+      };
+      cache.on("update", look);
+      look();
+    });
+    logger.debug({ pod: `${port.namespace}/${port.name}`, ofport: port.ofport }, "port made");
+  }
+
+  async #measured<T>(operation: string, run: () => Promise<T>): Promise<T> {
+    let figures = this.operations.get(operation);
+    if (figures === undefined) this.operations.set(operation, (figures = { count: 0, failed: 0, seconds: 0 }));
+    const started = performance.now();
+    try {
+      return await run();
+    } catch (error) {
+      figures.failed++;
+      throw error;
+    } finally {
+      figures.count++;
+      figures.seconds += (performance.now() - started) / 1000;
+    }
+  }
+}
+
+const retryRemedy = "the runtime tries again by itself; if it stays, see the log of fabric-node";
+
+function keyOf(port: PodPort): string {
+  return `${port.container}/${port.ifname}`;
+}
+
+function asCniError(error: unknown): CniError {
+  if (error instanceof CniError) return error;
+  const { message, code } = error as { message?: string; code?: string };
+  const text = message ?? String(error);
+  return new CniError(fabricFailure, code === undefined ? text : `${code}: ${text}`, retryRemedy, { cause: error });
+}
+

@@ -1,0 +1,292 @@
+/**
+ * The conversation with `br-int`: on every connection the entries and meters of the switch are compared with what they
+ * should be and repaired, verdict entries are adopted, and only then do packet-ins count as answered. Between
+ * connections it writes the entries of pods as they come and go, and reads statistics in slices.
+ */
+import {
+  baseFlows,
+  bucketSelector,
+  decodeCookie,
+  podFlows,
+  reconcile,
+  tableName,
+  type BaseFacts,
+  type LocalPort,
+} from "@beyondfabric/datapath";
+import {
+  flowModFrame,
+  type Flow,
+  type FlowEntry,
+  type Message,
+  type MultipartReplyBody,
+  type MultipartRequestBody,
+} from "@beyondfabric/openflow";
+import { Channel } from "@beyondfabric/openflow/channel";
+import type { Ip } from "@beyondfabric/packet";
+import { AgentError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+
+export interface MeterLimits {
+  /** Misses that one pod may cause, per second; 0: no meter. */
+  readonly perPort: number;
+  /** Misses that arrive through the tunnel or from the node, per second; 0: no meter. */
+  readonly tunnel: number;
+}
+
+export interface BridgeSessionOptions {
+  readonly runDirectory: string;
+  readonly bridge: string;
+  readonly limits: MeterLimits;
+  readonly reactor: Reactor;
+  readonly logger: Logger;
+  /** Reconciled and answering; again after every reconnect. */
+  readonly onReady: () => void;
+  readonly onLost: (reason: string) => void;
+}
+
+export interface MeterReading {
+  readonly port: number;
+  /** Packets that met the meter, and those that it dropped. */
+  readonly packets: bigint;
+  readonly dropped: bigint;
+}
+
+const sliceSize = 200;
+
+export class BridgeSession {
+  readonly #options: BridgeSessionOptions;
+  readonly #channel: Channel;
+  readonly #pods = new Map<number, LocalPort>();
+  #base: BaseFacts | undefined;
+  #ready = false;
+  #reconciling: Promise<void> | undefined;
+  #again = false;
+
+  constructor(options: BridgeSessionOptions) {
+    this.#options = options;
+    this.#channel = new Channel({
+      address: `unix:${options.runDirectory}/${options.bridge}.mgmt`,
+      logger: options.logger,
+      setup: setupMessages,
+      onPacketIn: (frame) => options.reactor.onPacketIn(frame),
+      onConnected: () => this.#reconcileSoon(),
+      onDisconnected: (reason) => {
+        this.#ready = false;
+        options.reactor.disconnected();
+        options.onLost(reason.message);
+      },
+      onError: (error) => options.logger.warn({ err: error }, "the switch refused a message"),
+    });
+  }
+
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  start(): void {
+    this.#channel.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#channel.close();
+  }
+
+  /** What the reactor writes to. Frames of one turn leave in one write. */
+  send(frame: Buffer): void {
+    if (this.#channel.connected) this.#channel.send(frame);
+  }
+
+  /** Sets what the constant entries are made of, and repairs the switch if anything differs. */
+  setBase(base: BaseFacts): void {
+    const before = JSON.stringify(this.#base);
+    if (before === JSON.stringify(base)) return;
+    this.#base = base;
+    this.#reconcileSoon();
+  }
+
+  get metered(): boolean {
+    return this.#options.limits.perPort > 0;
+  }
+
+  /** Pods that exist before the first connection: their entries come with reconciliation. */
+  restorePods(ports: Iterable<LocalPort>): void {
+    for (const port of ports) this.#pods.set(port.ofport, port);
+  }
+
+  /**
+   * Writes the entries of a pod and waits until the switch has taken them. While there is no connection they come with
+   * the next reconciliation, and this returns at once.
+   */
+  async addPod(port: LocalPort): Promise<void> {
+    this.#pods.set(port.ofport, port);
+    if (!this.#channel.connected || this.#base === undefined) return;
+    if (this.metered) this.#channel.send(meterMod("add", port.ofport, this.#options.limits.perPort));
+    for (const flow of this.#podFlows(port)) this.#channel.send(flowModFrame("add", flow, 0));
+    await this.#channel.barrier();
+  }
+
+  /** Removes the entries of a pod; its verdict entries go with the facts that they depend on. */
+  async removePod(ofport: number): Promise<void> {
+    const port = this.#pods.get(ofport);
+    if (port === undefined) return;
+    this.#pods.delete(ofport);
+    if (!this.#channel.connected) return;
+    for (const flow of this.#podFlows(port)) this.#channel.send(flowModFrame("delete_strict", flow, 0));
+    if (this.metered) this.#channel.send(meterMod("delete", ofport, 0));
+    await this.#channel.barrier();
+  }
+
+  /** Every entry of the bridge with its counters. */
+  async dump(): Promise<FlowEntry[]> {
+    const body = await this.#ask({ kind: "flow_desc", match: [] });
+    return body.kind === "flow_desc" ? [...body.entries] : [];
+  }
+
+  /** Counters of the verdict entries of one statistics bucket. */
+  async readBucket(bucket: number): Promise<{ id: number; packets: bigint; bytes: bigint }[]> {
+    const { cookie, mask } = bucketSelector(bucket);
+    const readings: { id: number; packets: bigint; bytes: bigint }[] = [];
+    const body = await this.#ask({ kind: "flow_desc", match: [], cookie, cookieMask: mask });
+    for (const { flow, statistics } of body.kind === "flow_desc" ? body.entries : []) {
+      const id = decodeCookie(flow.cookie)?.id;
+      if (id !== undefined) readings.push({ id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n });
+    }
+    return readings;
+  }
+
+  async readMeters(): Promise<MeterReading[]> {
+    const body = await this.#ask({ kind: "meter_stats" });
+    return (body.kind === "meter_stats" ? body.meters : []).map((meter) => ({
+      port: meter.meter,
+      packets: meter.packets,
+      dropped: meter.bands[0]?.packets ?? 0n,
+    }));
+  }
+
+  async #ask(body: MultipartRequestBody): Promise<MultipartReplyBody> {
+    const reply = await this.#channel.request({ type: "multipart_request", body });
+    if (reply.type === "multipart_reply") return reply.body;
+    throw new AgentError("AGENT_SWITCH_ABSENT", `the switch answered ${reply.type} to a request for ${body.kind}`);
+  }
+
+  /** Compares the switch with what it should hold and repairs the difference; at most one comparison runs at a time. */
+  reconcileNow(): Promise<void> {
+    this.#reconcileSoon();
+    return this.#reconciling ?? Promise.resolve();
+  }
+
+  #reconcileSoon(): void {
+    if (!this.#channel.connected || this.#base === undefined) return;
+    if (this.#reconciling !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#reconciling = this.#reconcile()
+      .catch((error: unknown) => {
+        this.#options.logger.error({ err: error }, "reconciliation with the switch failed; it is tried again");
+        this.#again = true;
+      })
+      .finally(() => {
+        this.#reconciling = undefined;
+        if (!this.#again) return;
+        this.#again = false;
+        setTimeout(() => this.#reconcileSoon(), 200);
+      });
+  }
+
+  async #reconcile(): Promise<void> {
+    await this.#reconcileMeters();
+    const installed = (await this.dump()).map(({ flow }) => flow);
+    const { reactor, logger } = this.#options;
+    // Between the dump and this line pods may have come and gone: what is desired is what is desired now.
+    const verdicts: Flow[] = [];
+    const others: Flow[] = [];
+    for (const flow of installed) {
+      if (decodeCookie(flow.cookie)?.kind === "verdict") verdicts.push(flow);
+      else others.push(flow);
+    }
+    const { remove, write } = reconcile(this.#desired(), others);
+    const contradicting = this.#ready ? reactor.missing(verdicts) : reactor.adopt(verdicts);
+    const removals = [...remove, ...contradicting];
+    if (removals.length + write.length > 0) {
+      logger.info(
+        { removed: removals.length, written: write.length, kept: installed.length - removals.length },
+        "repaired the switch",
+      );
+    }
+    for (const [index, flow] of [...write, ...removals].entries()) {
+      this.#channel.send(flowModFrame(index < write.length ? "add" : "delete_strict", flow, 0));
+      if (index % sliceSize === sliceSize - 1) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await this.#channel.barrier();
+    if (!this.#ready) {
+      this.#ready = true;
+      this.#options.onReady();
+    }
+  }
+
+  async #reconcileMeters(): Promise<void> {
+    const wanted = new Map<number, number>();
+    const { limits } = this.#options;
+    if (limits.perPort > 0) for (const ofport of this.#pods.keys()) wanted.set(ofport, limits.perPort);
+    if (limits.tunnel > 0 && this.#base !== undefined) {
+      wanted.set(this.#base.ports.tunnel, limits.tunnel);
+      wanted.set(this.#base.ports.host, limits.tunnel);
+    }
+    const present = new Set<number>();
+    const body = await this.#ask({ kind: "meter_desc" });
+    for (const { meter, bands } of body.kind === "meter_desc" ? body.meters : []) {
+      const rate = wanted.get(meter);
+      present.add(meter);
+      if (rate === undefined) this.#channel.send(meterMod("delete", meter, 0));
+      else if (bands[0]?.rate !== rate) this.#channel.send(meterMod("modify", meter, rate));
+    }
+    for (const [meter, rate] of wanted) if (!present.has(meter)) this.#channel.send(meterMod("add", meter, rate));
+  }
+
+  #desired(): Flow[] {
+    if (this.#base === undefined) return [];
+    return [...baseFlows(this.#base), ...[...this.#pods.values()].flatMap((port) => this.#podFlows(port))];
+  }
+
+  #podFlows(port: LocalPort): Flow[] {
+    return podFlows(port, this.#gateways(), this.metered);
+  }
+
+  #gateways(): readonly Ip[] {
+    return this.#base?.gateways ?? [];
+  }
+}
+
+/** Whether an entry belongs to a table and a format that this agent writes. */
+export function isOwn(flow: Flow): boolean {
+  return tableName(flow.table) !== undefined && decodeCookie(flow.cookie) !== undefined;
+}
+
+
+function meterMod(command: "add" | "modify" | "delete", meter: number, rate: number): Message {
+  return {
+    type: "meter_mod",
+    command,
+    flags: command === "delete" ? [] : ["pktps", "burst", "stats"],
+    meter,
+    bands: command === "delete" ? [] : [{ kind: "drop", rate, burst: rate }],
+  };
+}
+
+/**
+ * What the switch must send us and how: packet-ins in the form that carries continuations, whole packets, every
+ * asynchronous message (OpenFlow 1.5 section 7.3.10; NXT_SET_PACKET_IN_FORMAT of the Nicira extensions).
+ */
+const setupMessages: readonly Message[] = [
+  { type: "set_packet_in_format", format: "nxt2" },
+  {
+    type: "set_async",
+    packetInSecondary: 0x3f,
+    packetInPrimary: 0x3f,
+    flowRemovedSecondary: 0xf,
+    flowRemovedPrimary: 0xf,
+  },
+  { type: "set_config", flags: 0, missSendLength: 0xffff },
+];

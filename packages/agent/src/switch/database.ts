@@ -1,0 +1,234 @@
+/**
+ * What the switch's database must hold, and the transaction that makes it so. The switch is declared, not commanded:
+ * the same function runs at start, after every change and at every reconcile, and does nothing when nothing differs.
+ */
+import { tables } from "@beyondfabric/datapath";
+import { Transaction, type BridgeRow, type Cache, type InputValue, type InterfaceRow } from "@beyondfabric/ovsdb";
+import { AgentError } from "../errors.ts";
+
+export const ownerKey = "beyondfabric.io/owner";
+export const owner = "fabric-node";
+
+export const hostInterfaceName = "fabric0";
+export const tunnelInterfaceName = "fabric-tunnel";
+export const hostPortNumber = 1;
+export const tunnelPortNumber = 2;
+/** Pod ports are numbered from here; the numbers below belong to the bridge's own ports. */
+export const firstPodPortNumber = 100;
+
+export interface SwitchDeclaration {
+  readonly bridge: string;
+  readonly datapathType: "netdev" | "system";
+  /** MAC of `fabric0`. */
+  readonly hostMac: string;
+  /** MTU of pods and of `fabric0` (bytes); undefined until the network is known. */
+  readonly mtu: number | undefined;
+  /** The tunnel port; undefined until an overlay network is known. */
+  readonly tunnel: { readonly type: "vxlan" | "geneve" | "gre"; readonly port: number } | undefined;
+  /** A bridge for the NIC that carries the tunnels, where the datapath needs the tunnel's address on a bridge. */
+  readonly uplink: { readonly bridge: string; readonly nic: string } | undefined;
+}
+
+/** Tables whose entries match addresses: the classifier keeps tries for them, IPv6 included, so that masks stay wide. */
+const prefixTables = [tables["spoof-guard"].id, tables.egress.id, tables.ingress.id, tables.deliver.id];
+const prefixes = ["ip_dst", "ip_src", "ipv6_dst"];
+
+/** The configuration that every first packet's latency rests on; verified at each reconcile. */
+export const requiredSettings = {
+  /** Never delete datapath flows wholesale because a dump took long. */
+  openVswitch: { "min-revalidate-pps": "0" },
+  /** The longest queue towards the controller that the switch allows. */
+  bridge: { "controller-queue-size": "512", "disable-in-band": "true" },
+} as const;
+
+/**
+ * @returns the transaction that makes the database hold the declaration; undefined when it does already
+ * @throws AgentError `AGENT_BRIDGE_TAKEN` when a bridge of that name exists, has ports and is not ours
+ */
+export function declareSwitch(cache: Cache<SwitchTables>, declaration: SwitchDeclaration): Transaction | undefined {
+  const transaction = new Transaction();
+  const root = [...cache.table("Open_vSwitch").values()][0];
+  if (root === undefined) {
+    throw new AgentError(
+      "AGENT_SWITCH_ABSENT",
+      "the Open vSwitch database has no row in table Open_vSwitch; run `ovs-vsctl init`, then start again",
+    );
+  }
+  const settings = withEntries(root.other_config, requiredSettings.openVswitch);
+  if (settings !== undefined) transaction.update("Open_vSwitch", root._uuid, { other_config: settings });
+
+  declareBridge(cache, transaction, {
+    name: declaration.bridge,
+    datapathType: declaration.datapathType,
+    otherConfig: requiredSettings.bridge,
+    interfaces: integrationInterfaces(declaration),
+    prefixes: true,
+  });
+  if (declaration.uplink !== undefined) {
+    declareBridge(cache, transaction, {
+      name: declaration.uplink.bridge,
+      datapathType: declaration.datapathType,
+      otherConfig: {},
+      interfaces: [{ name: declaration.uplink.nic, row: { ofport_request: 1 } }],
+      prefixes: false,
+    });
+  }
+  return transaction.size === 0 ? undefined : transaction;
+}
+
+export interface SwitchTables {
+  readonly Open_vSwitch: import("@beyondfabric/ovsdb").OpenVswitchRow;
+  readonly Bridge: BridgeRow;
+  readonly Port: import("@beyondfabric/ovsdb").PortRow;
+  readonly Interface: InterfaceRow;
+  readonly Flow_Table: import("@beyondfabric/ovsdb").FlowTableRow;
+}
+
+interface DeclaredInterface {
+  readonly name: string;
+  readonly row: Readonly<Record<string, InputValue>>;
+}
+
+function integrationInterfaces(declaration: SwitchDeclaration): DeclaredInterface[] {
+  const interfaces: DeclaredInterface[] = [
+    {
+      name: hostInterfaceName,
+      row: {
+        type: "internal",
+        ofport_request: hostPortNumber,
+        mac: declaration.hostMac,
+        ...(declaration.mtu === undefined ? {} : { mtu_request: declaration.mtu }),
+      },
+    },
+  ];
+  if (declaration.tunnel !== undefined) {
+    const { type, port } = declaration.tunnel;
+    interfaces.push({
+      name: tunnelInterfaceName,
+      row: {
+        type,
+        ofport_request: tunnelPortNumber,
+        options: {
+          key: "flow",
+          remote_ip: "flow",
+          ...(type === "gre" ? {} : { dst_port: String(port) }),
+        },
+      },
+    });
+  }
+  return interfaces;
+}
+
+interface DeclaredBridge {
+  readonly name: string;
+  readonly datapathType: string;
+  readonly otherConfig: Readonly<Record<string, string>>;
+  readonly interfaces: readonly DeclaredInterface[];
+  readonly prefixes: boolean;
+}
+
+function declareBridge(cache: Cache<SwitchTables>, transaction: Transaction, declared: DeclaredBridge): void {
+  const bridge = cache.find("Bridge", (row) => row.name === declared.name);
+  if (bridge === undefined) {
+    createBridge(transaction, declared);
+    return;
+  }
+  if (bridge.external_ids[ownerKey] !== owner) refuseTaken(cache, bridge);
+  const row: Record<string, InputValue> = {};
+  if (bridge.datapath_type !== declared.datapathType) row["datapath_type"] = declared.datapathType;
+  if (bridge.fail_mode !== "secure") row["fail_mode"] = "secure";
+  const wantedProtocols = protocols.filter((protocol) => !bridge.protocols.includes(protocol));
+  if (wantedProtocols.length > 0) row["protocols"] = [...protocols];
+  const otherConfig = withEntries(bridge.other_config, declared.otherConfig);
+  if (otherConfig !== undefined) row["other_config"] = otherConfig;
+  const ids = withEntries(bridge.external_ids, { [ownerKey]: owner });
+  if (ids !== undefined) row["external_ids"] = ids;
+  if (declared.prefixes && !hasPrefixes(cache, bridge)) row["flow_tables"] = insertFlowTables(transaction);
+  if (Object.keys(row).length > 0) transaction.update("Bridge", bridge._uuid, row);
+
+  for (const wanted of declared.interfaces) {
+    const present = cache.find("Interface", (candidate) => candidate.name === wanted.name);
+    if (present === undefined) {
+      const port = insertPort(transaction, wanted);
+      transaction.mutate("Bridge", bridge._uuid, [["ports", "insert", [port]]]);
+      continue;
+    }
+    const changes = differing(present, wanted.row);
+    if (changes !== undefined) transaction.update("Interface", present._uuid, changes);
+  }
+}
+
+const protocols = ["OpenFlow10", "OpenFlow13", "OpenFlow15"] as const;
+
+function createBridge(transaction: Transaction, declared: DeclaredBridge): void {
+  const ports = [{ name: declared.name, row: { type: "internal" } }, ...declared.interfaces].map((each) =>
+    insertPort(transaction, each),
+  );
+  const bridge = transaction.insert("Bridge", {
+    name: declared.name,
+    datapath_type: declared.datapathType,
+    fail_mode: "secure",
+    protocols: [...protocols],
+    other_config: { ...declared.otherConfig },
+    external_ids: { [ownerKey]: owner },
+    ports,
+    ...(declared.prefixes ? { flow_tables: insertFlowTables(transaction) } : {}),
+  });
+  transaction.mutate("Open_vSwitch", [], [["bridges", "insert", [bridge]]]);
+}
+
+function insertPort(transaction: Transaction, { name, row }: DeclaredInterface): ReturnType<Transaction["insert"]> {
+  const uuid = transaction.insert("Interface", { name, ...row });
+  return transaction.insert("Port", { name, interfaces: [uuid] });
+}
+
+function insertFlowTables(transaction: Transaction): InputValue {
+  return Object.fromEntries(
+    prefixTables.map((id) => [String(id), transaction.insert("Flow_Table", { prefixes: [...prefixes] })]),
+  );
+}
+
+function hasPrefixes(cache: Cache<SwitchTables>, bridge: BridgeRow): boolean {
+  return prefixTables.every((id) => {
+    const uuid = bridge.flow_tables[String(id)];
+    const row = uuid === undefined ? undefined : cache.row("Flow_Table", uuid);
+    return row !== undefined && prefixes.every((prefix) => row.prefixes.includes(prefix));
+  });
+}
+
+function refuseTaken(cache: Cache<SwitchTables>, bridge: BridgeRow): void {
+  const foreign = bridge.ports
+    .map((uuid) => cache.row("Port", uuid)?.name)
+    .filter((name) => name !== undefined && name !== bridge.name);
+  if (foreign.length === 0) return;
+  throw new AgentError(
+    "AGENT_BRIDGE_TAKEN",
+    `bridge ${bridge.name} exists, carries ${foreign.join(", ")} and was not made by fabric-node; name another bridge in ovs.bridge, or remove this one with \`ovs-vsctl del-br ${bridge.name}\` if nothing needs it`,
+  );
+}
+
+/** The map with the entries added, or undefined when it has them all. */
+export function withEntries(
+  map: Readonly<Record<string, string>>,
+  entries: Readonly<Record<string, string>>,
+): Record<string, string> | undefined {
+  const missing = Object.entries(entries).some(([key, value]) => map[key] !== value);
+  return missing ? { ...map, ...entries } : undefined;
+}
+
+function differing(
+  present: InterfaceRow,
+  wanted: Readonly<Record<string, InputValue>>,
+): Record<string, InputValue> | undefined {
+  const changes: Record<string, InputValue> = {};
+  for (const [column, value] of Object.entries(wanted)) {
+    const current = (present as unknown as Record<string, unknown>)[column];
+    if (column === "options") {
+      const merged = withEntries(current as Record<string, string>, value as Record<string, string>);
+      if (merged !== undefined) changes[column] = merged;
+    } else if (current !== value) {
+      changes[column] = value;
+    }
+  }
+  return Object.keys(changes).length === 0 ? undefined : changes;
+}

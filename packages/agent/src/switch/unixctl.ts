@@ -1,0 +1,82 @@
+/**
+ * Questions to a running `ovs-vswitchd` on its control socket: the JSON-RPC that `ovs-appctl` speaks, without starting a
+ * process. Only for what neither OVSDB nor OpenFlow tells: tunnel neighbours and datapath statistics.
+ */
+import { readFile } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { join } from "node:path";
+import { AgentError } from "../errors.ts";
+
+const maxReplyBytes = 8 * 1024 * 1024;
+
+export interface UnixctlOptions {
+  /** OVS_RUNDIR: where `ovs-vswitchd.pid` and the control socket are. */
+  readonly runDirectory: string;
+  /** ms */
+  readonly timeout?: number;
+}
+
+/**
+ * Sends one command and returns its text.
+ * @throws AgentError `AGENT_SWITCH_CONTROL` when the daemon is not there, refuses, or does not answer in time
+ */
+export async function unixctl(
+  { runDirectory, timeout = 2000 }: UnixctlOptions,
+  method: string,
+  params: readonly string[] = [],
+): Promise<string> {
+  const pidFile = join(runDirectory, "ovs-vswitchd.pid");
+  const pid = await readFile(pidFile, "utf8").then(
+    (text) => text.trim(),
+    (cause: unknown) => {
+      throw refused(method, `${pidFile} cannot be read; is ovs-vswitchd running?`, cause);
+    },
+  );
+  if (!/^\d{1,10}$/.test(pid)) throw refused(method, `${pidFile} holds no process number`);
+  return await ask(join(runDirectory, `ovs-vswitchd.${pid}.ctl`), method, params, timeout);
+}
+
+function ask(path: string, method: string, params: readonly string[], timeout: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(path);
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const finish = (settle: () => void): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      settle();
+    };
+    const timer = setTimeout(() => {
+      finish(() => reject(refused(method, `no answer from ${path} within ${timeout} ms`)));
+    }, timeout);
+    socket.on("error", (cause) => finish(() => reject(refused(method, `${path}: ${cause.message}`, cause))));
+    socket.on("connect", () => socket.write(JSON.stringify({ id: 0, method, params })));
+    socket.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > maxReplyBytes) {
+        finish(() => reject(refused(method, `the answer exceeds ${maxReplyBytes} bytes`)));
+        return;
+      }
+      const reply = parseReply(Buffer.concat(chunks).toString("utf8"));
+      if (reply === undefined) return;
+      if (typeof reply.result === "string") finish(() => resolve(reply.result as string));
+      else finish(() => reject(refused(method, String(reply.error))));
+    });
+    socket.on("end", () => finish(() => reject(refused(method, `${path} closed before it answered`))));
+  });
+}
+
+/** The reply is one JSON object without a delimiter: it is complete when it parses. */
+function parseReply(text: string): { result?: unknown; error?: unknown } | undefined {
+  if (!text.trimEnd().endsWith("}")) return undefined;
+  try {
+    return JSON.parse(text) as { result?: unknown; error?: unknown };
+  } catch {
+    return undefined;
+  }
+}
+
+function refused(method: string, why: string, cause?: unknown): AgentError {
+  return new AgentError("AGENT_SWITCH_CONTROL", `ovs-vswitchd control command ${method}: ${why}`, { cause });
+}
