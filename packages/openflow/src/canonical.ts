@@ -29,15 +29,17 @@ export function canonicalMatch(match: Match): Match {
 }
 
 function addField(known: Map<FieldName, MatchField>, entry: MatchField): void {
-  const { full, variable } = fieldByName(entry.field);
+  const { full, variable, significant = full } = fieldByName(entry.field);
   let { value, mask } = entry;
   const before = known.get(entry.field);
   if (before !== undefined && mask !== undefined) {
     value |= before.value;
     mask |= before.mask ?? full;
   }
-  if (mask === undefined || (mask === full && variable !== true)) known.set(entry.field, { field: entry.field, value });
-  else if (mask !== 0n) known.set(entry.field, { field: entry.field, value: value & mask, mask });
+  mask = mask === undefined ? undefined : mask & significant;
+  if (mask === undefined || (mask === significant && variable !== true)) {
+    known.set(entry.field, { field: entry.field, value });
+  } else if (mask !== 0n) known.set(entry.field, { field: entry.field, value: value & mask, mask });
 }
 
 function splitRegisters(entry: MatchField): readonly MatchField[] {

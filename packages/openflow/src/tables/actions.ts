@@ -172,6 +172,7 @@ export function loadAsSetField(load: ActionOf<"load">): ActionOf<"set_field"> {
   const { dst, value } = load;
   checkSlice(dst);
   const whole = fieldByName(dst.field);
+  if (!whole.writable) throw new OpenFlowEncodeError(`load: no action may write ${dst.field}`);
   const ones = (1n << BigInt(dst.bits)) - 1n;
   if (value < 0n || value > ones) {
     throw new OpenFlowEncodeError(`load: ${value} does not fit the ${dst.bits} bits of ${dst.field}`);

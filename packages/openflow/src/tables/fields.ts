@@ -65,6 +65,8 @@ export interface FieldRow {
   readonly maskable: boolean;
   readonly writable: boolean;
   readonly prerequisite: Prerequisite;
+  /** The bits that a switch compares, where those are not all of the field's. */
+  readonly significant?: bigint;
   /** Spelling of ovs-ofctl where it differs from `name`; further spellings it accepts. */
   readonly text?: string;
   readonly aliases?: readonly string[];
@@ -79,6 +81,7 @@ interface Options {
   readonly text?: string;
   readonly aliases?: readonly string[];
   readonly bytes?: number;
+  readonly significant?: bigint;
 }
 
 function row<const N extends string>(
@@ -99,6 +102,7 @@ function row<const N extends string>(
     maskable: options.maskable ?? true,
     writable: options.writable ?? true,
     prerequisite: options.prerequisite ?? "none",
+    ...(options.significant === undefined ? {} : { significant: options.significant }),
     ...(options.text === undefined ? {} : { text: options.text }),
     ...(options.aliases === undefined ? {} : { aliases: options.aliases }),
   };
@@ -158,7 +162,7 @@ export const fieldRows = [
     ],
     EXACT_RO,
   ),
-  row("ct_state", 32, "ct_state", "NXM_NX_CT_STATE", [[NXM1, 105]], RO),
+  row("ct_state", 32, "ct_state", "NXM_NX_CT_STATE", [[NXM1, 105]], { ...RO, significant: 0xffn }),
   row("ct_zone", 16, "hexadecimal", "NXM_NX_CT_ZONE", [[NXM1, 106]], EXACT_RO),
   row("ct_mark", 32, "hexadecimal", "NXM_NX_CT_MARK", [[NXM1, 107]]),
   row("ct_label", 128, "hexadecimal", "NXM_NX_CT_LABEL", [[NXM1, 108]]),
@@ -193,7 +197,8 @@ export const fieldRows = [
   row("tun_flags", 1, "tunnel_flags", "NXM_NX_TUN_FLAGS", [[NXM1, 104]], { bytes: 2 }),
   rows("tun_metadata", 64, 992, "NXM_NX_TUN_METADATA", [[NXM1, 40]], true),
   row("metadata", 64, "hexadecimal", "OXM_OF_METADATA", [[BASIC, 2]]),
-  row("in_port", 32, "port", "OXM_OF_IN_PORT", [[BASIC, 0]], { ...EXACT, aliases: ["in_port_oxm"] }),
+  /** May be matched only; what sets the port is `in_port_nxm`. */
+  row("in_port", 32, "port", "OXM_OF_IN_PORT", [[BASIC, 0]], { ...EXACT_RO, aliases: ["in_port_oxm"] }),
   /** The 16-bit form that Nicira actions carry; a match on the port uses `in_port`. */
   row("in_port_nxm", 16, "port", "NXM_OF_IN_PORT", [[NXM0, 0]], { ...EXACT, text: "in_port" }),
   row("vlan_tci", 16, "hexadecimal", "NXM_OF_VLAN_TCI", [[NXM0, 4]]),
