@@ -84,6 +84,8 @@ export class Allocator {
   readonly #byPrefix = new PrefixMap<{ pool: Pool; block: Block }>();
   readonly #holders = new Map<Ip, string>();
   readonly #allocations = new Map<string, Allocation>();
+  /** Released before the block around them was known, as happens when the agent starts without the API server. */
+  readonly #restingStrays = new Map<Ip, number>();
 
   constructor(options: AllocatorOptions) {
     this.#options = options;
@@ -99,6 +101,11 @@ export class Allocator {
     this.#measure(pool, block);
     // The block's first address comes last: it is sound, but people take 10.244.1.0 for a network.
     block.start = block.size > 1n ? 1n : 0n;
+    for (const [address, released] of this.#restingStrays) {
+      if (this.#byPrefix.lookup(address)?.value.block !== block) continue;
+      this.#restingStrays.delete(address);
+      pool.resting.set(address, released);
+    }
   }
 
   /**
@@ -187,7 +194,8 @@ export class Allocator {
     for (const address of held.addresses) {
       if (this.#holders.get(address) !== owner) continue;
       this.#holders.delete(address);
-      this.#byPrefix.lookup(address)?.value.pool.resting.set(address, this.#options.now());
+      const resting = this.#byPrefix.lookup(address)?.value.pool.resting ?? this.#restingStrays;
+      resting.set(address, this.#options.now());
     }
     return held.addresses;
   }
@@ -376,6 +384,7 @@ export class Allocator {
 
   #forgetResting(address: Ip): void {
     this.#byPrefix.lookup(address)?.value.pool.resting.delete(address);
+    this.#restingStrays.delete(address);
   }
 
   /** Rested addresses of a block that is otherwise idle need no memory: they may be forgotten with the block. */
