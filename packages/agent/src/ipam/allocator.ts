@@ -192,7 +192,6 @@ export class Allocator {
     if (held === undefined) return [];
     this.#allocations.delete(owner);
     for (const address of held.addresses) {
-      if (this.#holders.get(address) !== owner) continue;
       this.#holders.delete(address);
       const resting = this.#byPrefix.lookup(address)?.value.pool.resting ?? this.#restingStrays;
       resting.set(address, this.#options.now());
