@@ -63,7 +63,7 @@ async function installed(): Promise<readonly Flow[]> {
 }
 
 async function install(flow: Flow): Promise<void> {
-  assert.equal(await connection.attempt({ type: "flow_mod", command: "add", flow }), undefined, flow.match.toString());
+  assert.equal(await connection.attempt({ type: "flow_mod", command: "add", flow }), undefined);
 }
 
 /** Installs a flow and reads it back. */
@@ -175,7 +175,7 @@ describe("a switch gives back what it was given", () => {
       ...flow,
       idleTimeout: 60,
       hardTimeout: 3600,
-      flags: ["send_flow_rem", "reset_counts"].slice(0, 1) as ["send_flow_rem"],
+      flags: ["send_flow_rem", "no_pkt_counts"],
     });
   });
 
@@ -200,11 +200,14 @@ describe("a switch gives back what it was given", () => {
     const table = await connection.request({ type: "tlv_table_request" });
     assert.ok(table.type === "tlv_table_reply" && table.maps.length === 32);
     const ports = await connection.multipart({ kind: "port_desc" });
-    assert.deepStrictEqual(ports[0]!.ports.map((port) => [port.port, port.name]).sort(), [
-      [1, "p1"],
-      [2, "p2"],
-      [0xffff_fffe, "br0"],
-    ]);
+    assert.deepStrictEqual(
+      ports[0]!.ports.map((port) => [port.port, port.name]).sort(([a], [b]) => Number(a) - Number(b)),
+      [
+        [1, "p1"],
+        [2, "p2"],
+        [0xffff_fffe, "br0"],
+      ],
+    );
     const one = await connection.multipart({ kind: "port_stats", port: 2 });
     assert.deepStrictEqual(
       one[0]!.ports.map((port) => port.port),
