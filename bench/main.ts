@@ -14,11 +14,19 @@ import { parseOptions, USAGE, UsageError, type Options } from "./options.ts";
 import { readResults, renderReport, type Results } from "./report.ts";
 import { cniScenario } from "./scenarios/cni.ts";
 import { crowdedScenario } from "./scenarios/crowded.ts";
+import { floodScenario } from "./scenarios/flood.ts";
 import { newFlowScenario } from "./scenarios/new-flows.ts";
 import { acrossScenario, tcpScenario } from "./scenarios/tcp.ts";
 
 const CONTENDERS: readonly Contender[] = [testcontroller, normal];
-const SCENARIOS: readonly Scenario[] = [newFlowScenario, crowdedScenario, tcpScenario, acrossScenario, cniScenario];
+const SCENARIOS: readonly Scenario[] = [
+  newFlowScenario,
+  crowdedScenario,
+  floodScenario,
+  tcpScenario,
+  acrossScenario,
+  cniScenario,
+];
 
 function chosenScenarios(options: Options): readonly Scenario[] {
   const known = SCENARIOS.map((scenario) => scenario.name);

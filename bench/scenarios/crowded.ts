@@ -1,7 +1,7 @@
 /** First packets while the node is full: live datapath flows, entries, ports. Compared with the same contender when empty. */
 import type { Running } from "../contenders/contender.ts";
-import { figuresOf } from "../figures.ts";
-import { alternate, type Bench, type Contestant, type Scenario } from "../harness.ts";
+import { figuresOf, type Metric } from "../figures.ts";
+import { alternate, contenderNamed, type Bench, type Contestant, type Scenario } from "../harness.ts";
 import { startBackground } from "../traffic/measure.ts";
 import { liveFlows } from "../traffic/plan.ts";
 import { until } from "../environment/site.ts";
@@ -13,6 +13,16 @@ const KEEP_ALIVE = 2500;
 
 /** Background traffic runs to a third pod, so that the receiver sees only what is measured. */
 const TRIO = { ...PAIR, pods: [...PAIR.pods, { name: "background", address: "10.1.0.3", length: 16 }] };
+
+function latency(what: string, share: 0.5 | 0.99): Metric<NewFlowResult> {
+  const key = share === 0.5 ? "p50" : "p99";
+  return {
+    title: `first-packet ${key} ${what}`,
+    unit: "ms",
+    form: "subject/reference",
+    of: ({ traffic }) => traffic.receiver.first[key],
+  };
+}
 
 /** Crowds a contender with live datapath flows for the time of one measurement. */
 async function withLiveFlows(bench: Bench, running: Running, flows: number, seconds: number): Promise<NewFlowResult> {
@@ -54,19 +64,8 @@ export const crowdedScenario: Scenario = {
         figuresOf(
           "crowded",
           [
-            {
-              title: `first-packet p50 ${what}`,
-              unit: "ms",
-              form: "subject/reference",
-              goal,
-              of: (r) => r.traffic.receiver.first.p50,
-            },
-            {
-              title: `first-packet p99 ${what}`,
-              unit: "ms",
-              form: "subject/reference",
-              of: (r) => r.traffic.receiver.first.p99,
-            },
+            { ...latency(what, 0.5), goal },
+            latency(what, 0.99),
             { title: `switch CPU per new flow ${what}`, unit: "µs", form: "subject/reference", of: (r) => r.switchCpu },
           ],
           runs[0]!,
@@ -88,12 +87,25 @@ export const crowdedScenario: Scenario = {
     });
     await full.stop();
 
-    const wide = await bench.subject.start(bench.site, { ...TRIO, idlePorts: ports });
+    const wideSetting = { ...TRIO, idlePorts: ports };
+    const wide = await bench.subject.start(bench.site, wideSetting);
     await compare(`with ${ports} ports`, {
       name: `${wide.contender}, crowded`,
       measure: () => measureNewFlows(bench, wide, RATE, seconds),
     });
-    await wide.stop();
-    await plain.stop();
+    // What the ports alone cost: the userspace datapath asks every port for packets in every turn.
+    const bare = await contenderNamed(bench, "NORMAL").start(bench.site, wideSetting);
+    const what = `with ${ports} ports, against NORMAL with as many`;
+    const runs = await alternate(
+      bench,
+      what,
+      [wide, bare].map((running) => ({
+        name: running.contender,
+        measure: () => measureNewFlows(bench, running, RATE, seconds),
+      })),
+      describeNewFlows,
+    );
+    publish(figuresOf("crowded", [latency(what, 0.5)], runs[0]!, runs[1]));
+    for (const running of [wide, bare, plain]) await running.stop();
   },
 };

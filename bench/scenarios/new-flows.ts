@@ -85,7 +85,8 @@ export function lossPercent({ traffic }: NewFlowResult): number {
   return (100 * traffic.lost) / traffic.sent;
 }
 
-const RATES = [500, 2000, 5000, 8000] as const;
+/** The published rates, and two beyond, where a switch of this kind begins to fail whoever controls it. */
+const RATES = [500, 2000, 5000, 8000, 12_000, 16_000] as const;
 
 function metricsAt(rate: number): Metric<NewFlowResult>[] {
   const parity = rate === 2000 ? { goal: { bound: "at least", value: 1 } as const } : {};
