@@ -1,0 +1,151 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { namespacePath, podNamespace } from "../names.ts";
+import { runChecked } from "../process/run.ts";
+import { deleteNamespace } from "../topology/namespaces.ts";
+import {
+  type Attachment,
+  cniAdd,
+  cniCheck,
+  cniDel,
+  type CniNode,
+  type CniResult,
+  type NetworkConfiguration,
+  readNetworkConfiguration,
+  resultAddresses,
+} from "./cni.ts";
+import { LabError } from "../errors.ts";
+import { podFiles, podHostname } from "./container-process.ts";
+import { type Pod, podKey } from "./pod-model.ts";
+
+/** What stays of a pod in a file, so that `exec` finds its namespace, with or without a supervisor. */
+export interface PodRecord {
+  readonly pod: string;
+  readonly uid: string;
+  readonly node: string;
+  readonly namespace: string;
+  readonly containerId?: string;
+  readonly result?: CniResult;
+}
+
+/** Where sandboxes of a node are made. */
+export interface SandboxHost {
+  readonly lab: string;
+  readonly node: string;
+  readonly cni: CniNode;
+  /** Folder of the records of all pods of the lab. */
+  readonly recordsDirectory: string;
+  /** Folder of the logs of this node's containers. */
+  readonly podsDirectory: string;
+}
+
+/** File name of a pod's record; neither name can contain `_`. */
+export function recordFile(recordsDirectory: string, podNamespaceName: string, podName: string): string {
+  return join(recordsDirectory, `${podNamespaceName}_${podName}.json`);
+}
+
+/**
+ * A pod's network namespace with its attachment, which is what a runtime calls the sandbox. A pod on the host network has the node's.
+ */
+export class Sandbox {
+  readonly #host: SandboxHost;
+  readonly #pod: Pod;
+  readonly namespace: string;
+  readonly logDirectory: string;
+  #attachment: Attachment | undefined;
+  #configuration: NetworkConfiguration | undefined;
+  #result: CniResult | undefined;
+
+  constructor(host: SandboxHost, pod: Pod) {
+    this.#host = host;
+    this.#pod = pod;
+    this.namespace = pod.spec.hostNetwork === true ? host.cni.namespace : podNamespace(host.lab, pod.metadata.uid);
+    this.logDirectory = join(
+      host.podsDirectory,
+      `${pod.metadata.namespace ?? "default"}_${pod.metadata.name}_${pod.metadata.uid.slice(0, 8)}`,
+    );
+  }
+
+  /** The pod's addresses as ADD answered them; empty on the host network. */
+  get addresses(): readonly string[] {
+    return this.#result === undefined ? [] : resultAddresses(this.#result);
+  }
+
+  /** Creates the namespace and attaches it. After a failure nothing of it is left, and it may be tried again. */
+  async create(): Promise<void> {
+    await mkdir(this.logDirectory, { recursive: true });
+    if (this.#pod.spec.hostNetwork !== true) await this.#attach();
+    const record: PodRecord = {
+      pod: podKey(this.#pod),
+      uid: this.#pod.metadata.uid,
+      node: this.#host.node,
+      namespace: this.namespace,
+      ...(this.#attachment === undefined ? {} : { containerId: this.#attachment.containerId }),
+      ...(this.#result === undefined ? {} : { result: this.#result }),
+    };
+    const { hosts, resolvConf } = podFiles(podHostname(this.#pod), this.addresses);
+    await writeFile(join(this.logDirectory, "hosts"), hosts);
+    await writeFile(join(this.logDirectory, "resolv.conf"), resolvConf);
+    await mkdir(this.#host.recordsDirectory, { recursive: true });
+    await writeFile(this.#recordFile(), `${JSON.stringify(record)}\n`);
+  }
+
+  /** Asks the plug-ins whether the attachment is still as they made it. */
+  async check(): Promise<void> {
+    if (this.#attachment === undefined || this.#configuration === undefined || this.#result === undefined) {
+      throw new LabError(
+        "LAB_NOT_FOUND",
+        `pod ${podKey(this.#pod)} has no attachment to check; it is on the host network or not started`,
+      );
+    }
+    await cniCheck(this.#host.cni, this.#configuration, this.#attachment, this.#result);
+  }
+
+  /** Detaches and removes the namespace. Throws while the plug-in refuses: an address must not be forgotten. */
+  async destroy(): Promise<void> {
+    if (this.#attachment !== undefined && this.#configuration !== undefined) {
+      await cniDel(this.#host.cni, this.#configuration, this.#attachment, this.#result);
+      this.#attachment = undefined;
+      this.#result = undefined;
+    }
+    if (this.#pod.spec.hostNetwork !== true) await deleteNamespace(this.namespace);
+    await rm(this.#recordFile(), { force: true });
+    await rm(this.logDirectory, { recursive: true, force: true });
+  }
+
+  async #attach(): Promise<void> {
+    const configuration = await readNetworkConfiguration(this.#host.cni.confDirectory);
+    if (configuration === undefined) {
+      throw new LabError(
+        "LAB_CNI_FAILED",
+        `cni plugin not initialized: no network configuration in ${this.#host.cni.confDirectory}; the node's agent writes it when it starts`,
+      );
+    }
+    await deleteNamespace(this.namespace);
+    await runChecked(["ip", "netns", "add", this.namespace]);
+    const attachment: Attachment = {
+      containerId: randomBytes(32).toString("hex"),
+      netns: namespacePath(this.namespace),
+      ifname: "eth0",
+      podNamespace: this.#pod.metadata.namespace ?? "default",
+      podName: this.#pod.metadata.name,
+      podUid: this.#pod.metadata.uid,
+    };
+    try {
+      await runChecked(["ip", "-n", this.namespace, "link", "set", "lo", "up"]);
+      this.#result = await cniAdd(this.#host.cni, configuration, attachment);
+      this.#attachment = attachment;
+      this.#configuration = configuration;
+    } catch (error) {
+      // A runtime calls DEL after a failed ADD; that this fails too changes nothing about the reason.
+      await cniDel(this.#host.cni, configuration, attachment).catch(() => undefined);
+      await deleteNamespace(this.namespace);
+      throw error;
+    }
+  }
+
+  #recordFile(): string {
+    return recordFile(this.#host.recordsDirectory, this.#pod.metadata.namespace ?? "default", this.#pod.metadata.name);
+  }
+}
