@@ -243,10 +243,10 @@ export class LabApi {
           handlers.synced?.(list.items);
           ({ resourceVersion } = list.metadata);
         }
-        await this.#watchOnce<T>(
+        await this.#watchOnce(
           `${path}?watch=true&allowWatchBookmarks=true&resourceVersion=${resourceVersion}${query}`,
           signal,
-          (type, object) => {
+          (type, body) => {
             pauseMs = 0;
             if (type === "ERROR") throw new ApiRefusal(410, "Expired", "the watch is too old");
             const object = body as T;
