@@ -15,9 +15,17 @@ const MAX_DEPTH = 64;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
+
+/** What a byte outside of a string means for the structure; 0 is nothing. */
+const STRING = 1;
+const OPEN = 2;
+const CLOSE = 3;
+const SPACE = 4;
+const ROLES = new Uint8Array(256);
+for (const byte of Buffer.from("{[")) ROLES[byte] = OPEN;
+for (const byte of Buffer.from("}]")) ROLES[byte] = CLOSE;
+for (const byte of Buffer.from(" \t\r\n")) ROLES[byte] = SPACE;
+ROLES[QUOTE] = STRING;
 
 /**
  * Cuts a stream of JSON texts that nothing separates (RFC 7047 section 4) into messages. Works on bytes: in UTF-8 no
@@ -31,7 +39,8 @@ export class JsonFramer {
   #partBytes = 0;
   #depth = 0;
   #inString = false;
-  #escaped = false;
+  /** Bytes of the next chunk that a backslash escapes: 0 or 1. */
+  #skip = 0;
 
   constructor(onMessage: (message: JsonObject) => void, options: JsonFramerOptions = {}) {
     this.#onMessage = onMessage;
@@ -43,47 +52,52 @@ export class JsonFramer {
     const length = chunk.length;
     let depth = this.#depth;
     let inString = this.#inString;
-    let escaped = this.#escaped;
     let start = 0;
-    for (let i = 0; i < length; i++) {
-      const byte = chunk[i]!;
+    // A backslash at the end of the last chunk took the first byte of this one.
+    let i = this.#skip;
+    while (i < length) {
       if (inString) {
-        if (escaped) escaped = false;
-        else if (byte === QUOTE) inString = false;
-        else if (byte === BACKSLASH) escaped = true;
+        let byte: number;
+        while (i < length && (byte = chunk[i]!) !== QUOTE) i += byte === BACKSLASH ? 2 : 1;
+        if (i >= length) break;
+        inString = false;
+        i++;
         continue;
       }
-      if (depth === 0) {
-        if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) continue;
-        if (byte !== OPEN_BRACE) {
+      const role = ROLES[chunk[i]!]!;
+      if (depth === 0 && role !== SPACE) {
+        if (chunk[i] !== OPEN_BRACE) {
           throw protocol(`expected a JSON object, found ${excerpt(chunk.toString("latin1", i, i + 40))}`);
         }
-        depth = 1;
         start = i;
-      } else if (byte === QUOTE) {
-        inString = true;
-      } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+      }
+      i++;
+      if (role === STRING) inString = true;
+      else if (role === OPEN) {
         if (++depth > MAX_DEPTH) throw protocol(`a message nested deeper than ${MAX_DEPTH} levels`);
-      } else if ((byte === CLOSE_BRACE || byte === CLOSE_BRACKET) && --depth === 0) {
-        const last = chunk.subarray(start, i + 1);
-        const size = this.#partBytes + last.length;
-        if (size > this.#maxMessageBytes) throw this.#tooLarge();
-        const bytes = this.#parts.length === 0 ? last : Buffer.concat([...this.#parts, last], size);
-        this.#parts = [];
-        this.#partBytes = 0;
-        start = i + 1;
-        this.#onMessage(parse(bytes));
+      } else if (role === CLOSE && --depth === 0) {
+        this.#complete(chunk.subarray(start, i));
+        start = i;
       }
     }
+    this.#skip = i - length;
     this.#depth = depth;
     this.#inString = inString;
-    this.#escaped = escaped;
     if (depth > 0) {
       const rest = chunk.subarray(start);
       this.#partBytes += rest.length;
       if (this.#partBytes > this.#maxMessageBytes) throw this.#tooLarge();
       this.#parts.push(rest);
     }
+  }
+
+  #complete(last: Buffer): void {
+    const size = this.#partBytes + last.length;
+    if (size > this.#maxMessageBytes) throw this.#tooLarge();
+    const bytes = this.#parts.length === 0 ? last : Buffer.concat([...this.#parts, last], size);
+    this.#parts = [];
+    this.#partBytes = 0;
+    this.#onMessage(parse(bytes));
   }
 
   #tooLarge(): OvsdbError {
