@@ -22,11 +22,9 @@ export async function embeddedProcess(options: EmbeddedOptions): Promise<Supervi
     configuration,
     JSON.stringify({
       listen: [{ host: options.address, port: options.port }],
-      tls: {
-        certFile: certificates.serverCertificate,
-        keyFile: certificates.serverKey,
-        clientCaFile: certificates.authority,
-      },
+      certificateFile: certificates.serverCertificate,
+      keyFile: certificates.serverKey,
+      clientAuthorityFile: certificates.authority,
       storagePath: join(directory, "storage"),
     }),
   );
