@@ -123,6 +123,28 @@ export class Allocator {
     this.#byPrefix.delete(cidr);
   }
 
+  /**
+   * Stops using a block that this node no longer owns, whatever is held of it: what is held stays held until it is
+   * released, but nothing of the block is handed out from now on, because somebody else may.
+   * @returns the addresses that are still held
+   */
+  withdrawBlock(cidr: Cidr): { readonly owner: string; readonly address: Ip }[] {
+    const found = this.#byPrefix.get(cidr);
+    if (found === undefined) return [];
+    const isInside = (address: Ip): boolean => this.#byPrefix.lookup(address)?.value.block === found.block;
+    const held = [...this.#holders]
+      .filter(([address]) => isInside(address))
+      .map(([address, owner]) => ({ owner, address }));
+    for (const [address, released] of found.pool.resting) {
+      if (!isInside(address)) continue;
+      found.pool.resting.delete(address);
+      this.#restingStrays.set(address, released);
+    }
+    found.pool.blocks.splice(found.pool.blocks.indexOf(found.block), 1);
+    this.#byPrefix.delete(cidr);
+    return held;
+  }
+
   /** Blocks of which no address is in use or rests, so that they could be given back. */
   idleBlocks(): Cidr[] {
     const busy = new Set<Block>();

@@ -300,6 +300,28 @@ describe("blocks of the allocator", () => {
     assert.deepEqual(a.allocate("p", dual, [4]).addresses, ["10.244.2.1"]);
   });
 
+  it("that were taken away hand out nothing more, and come back with all that is held and rests", () => {
+    const clock = { now: 0 };
+    const a = allocator(clock, "10.244.1.0/30");
+    for (const owner of ["p", "q"]) a.allocate(owner, dual, [4]);
+    a.release("q");
+    assert.deepEqual(a.withdrawBlock(parseCidr("10.244.1.0/30")), [{ owner: "p", address: "10.244.1.1" }]);
+    assert.deepEqual(a.strays(), [{ owner: "p", address: "10.244.1.1" }]);
+    assert.equal(
+      code(() => a.allocate("x", dual, [4])),
+      "IPAM_NO_BLOCK",
+    );
+    a.addBlock(dual, parseCidr("10.244.1.0/30"));
+    const rest = ["x", "y"].map((owner) => a.allocate(owner, dual, [4]).addresses[0]);
+    assert.deepEqual(new Set(rest), new Set(["10.244.1.3", "10.244.1.0"]));
+    assert.equal(
+      code(() => a.allocate("z", dual, [4])),
+      "IPAM_NO_FREE_ADDRESS",
+    );
+    clock.now = 1000;
+    assert.deepEqual(a.allocate("z", dual, [4]).addresses, ["10.244.1.2"]);
+  });
+
   it("follow their subnet when more of it is excluded", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/29");
     a.allocate("p", dual, [4]);
