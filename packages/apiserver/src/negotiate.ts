@@ -1,9 +1,10 @@
 /**
- * Content negotiation: JSON is served, plain or as a Table or as metadata only; protobuf is refused in the way that
- * makes clients fall back.
+ * Content negotiation: JSON is served, plain or as a Table or as metadata only; JSON, YAML and, for the common
+ * built-in kinds, protobuf are read.
  */
 import { load } from "js-yaml";
 import { checkJson } from "./json.ts";
+import { decodeProtobuf, PROTOBUF } from "./protobuf/decode.ts";
 import { ApiError } from "./status.ts";
 
 /** In which shape the client wants objects. */
@@ -64,6 +65,7 @@ export function mediaType(header: string | undefined): string {
  */
 export function decodeBody(body: Buffer, contentType: string | undefined): unknown {
   const type = mediaType(contentType);
+  if (type === PROTOBUF) return decodeProtobuf(body);
   if (type !== "" && type !== "application/json" && type !== "application/yaml" && type !== "*/*") {
     throw ApiError.unsupportedMediaType(["application/json", "application/yaml"]);
   }
