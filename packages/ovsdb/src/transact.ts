@@ -74,6 +74,17 @@ export class Transaction {
     );
   }
 
+  /**
+   * Writes these pairs of a map and leaves its others alone. (The mutator `insert` does not: it keeps the value of a
+   * key that is there.)
+   */
+  setPairs(table: string, where: Where, column: string, pairs: Readonly<Record<string, InputAtom>>): this {
+    return this.mutate(table, where, [
+      [column, "delete", Object.keys(pairs)],
+      [column, "insert", pairs],
+    ]);
+  }
+
   delete(table: string, where: Where): this {
     return this.#add("delete", table, [], (schema) => ({ where: encodeWhere(schema, table, where) }));
   }

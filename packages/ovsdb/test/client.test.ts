@@ -141,7 +141,7 @@ void test("transactions insert with references, and their effect is in the cache
     new Transaction()
       .update("Bridge", { name: "br-int" }, { protocols: ["OpenFlow15", "OpenFlow10"], fail_mode: undefined })
       .mutate("Bridge", row._uuid, [
-        ["external_ids", "insert", { pod: "ü €", __proto__: "x" }],
+        ["external_ids", "insert", { pod: "ü €", ["__proto__"]: "x" }],
         ["external_ids", "delete", ["owner", "absent"]],
       ])
       .update("Interface", [["name", "==", "br-int"]], { ofport_request: 9, options: { a: "b" } }),
@@ -152,6 +152,11 @@ void test("transactions insert with references, and their effect is in the cache
   assert.equal(after.external_ids["pod"], "ü €");
   assert.equal(await server.vsctl("get", "Bridge", "br-int", "external_ids:pod"), '"ü €"');
   assert.equal(cache.find("Interface", () => true)?.ofport_request, 9);
+
+  await client.transact(new Transaction().setPairs("Bridge", row._uuid, "external_ids", { pod: "new", more: "1" }));
+  const { __proto__: kept, ...pairs } = Object.fromEntries(Object.entries(bridge(cache, "br-int")!.external_ids));
+  assert.deepEqual(pairs, { pod: "new", more: "1" });
+  assert.equal(kept, "x");
 
   const flowTable = new Transaction();
   const reference = flowTable.insert("Flow_Table", { name: "peer", prefixes: ["ipv6_dst", "ip_dst"] });

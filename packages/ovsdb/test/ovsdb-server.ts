@@ -51,6 +51,7 @@ export class OvsdbServer {
       { stdio: "ignore", env: { ...process.env, OVS_RUNDIR: this.directory } },
     );
     this.#server = server;
+    endWithProcess(server);
     await until("the server's socket", () => existsSync(this.socket));
     if (this.#clustered) await this.vsctl("--no-wait", "show");
   }
@@ -83,6 +84,7 @@ export class OvsdbServer {
       ],
       { stdio: "ignore", env: { ...process.env, OVS_RUNDIR: this.directory } },
     );
+    endWithProcess(this.#switch);
     await until("the switch's control socket", () => existsSync(join(this.directory, "switch.ctl")));
   }
 
@@ -104,6 +106,13 @@ export class OvsdbServer {
     await this.kill();
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+/** A test run that is itself killed or crashes leaves nothing behind. */
+function endWithProcess(child: ChildProcess): void {
+  const kill = (): void => void child.kill("SIGKILL");
+  process.once("exit", kill);
+  child.once("exit", () => process.off("exit", kill));
 }
 
 async function end(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
@@ -152,6 +152,26 @@ void test("closing inside the disconnected event stays closed", async () => {
   await new Promise((resolve) => setTimeout(resolve, 60));
   assert.equal(connection.state, "void");
   assert.equal(peers.length, 0);
+});
+
+void test("TCP on both families", async () => {
+  for (const host of ["127.0.0.1", "[::1]"]) {
+    const tcp = createServer((socket) => socket.end("hi"));
+    tcp.listen(0, host.replaceAll(/[[\]]/g, ""));
+    await once(tcp, "listening");
+    const { port } = tcp.address() as AddressInfo;
+    connection = new Connection({ address: `tcp:${host}:${port}`, minBackoffMs: 1000 });
+    connection.start();
+    const [data] = await once(connection, "data");
+    assert.equal(String(data), "hi");
+    await connection.close();
+    await new Promise((resolve) => tcp.close(resolve));
+    connection = new Connection({ address: `tcp:${host}:${port}`, minBackoffMs: 1000 });
+    const refused = once(connection, "disconnected");
+    connection.start();
+    assert.match(((await refused)[0] as Error).message, /nobody listens there/);
+    await connection.close();
+  }
 });
 
 void test("one attempt: the system's error becomes a sentence", async () => {

@@ -90,10 +90,15 @@ export class OpenVswitch {
   }
 
   #spawn(program: string, args: string[]): ChildProcess {
-    return spawn(program, ["--no-chdir", "-vconsole:off", "-vsyslog:off", ...args], {
+    const child = spawn(program, ["--no-chdir", "-vconsole:off", "-vsyslog:off", ...args], {
       stdio: "ignore",
       env: this.#environment,
     });
+    // A test run that crashes leaves nothing behind.
+    const kill = (): void => void child.kill("SIGKILL");
+    process.once("exit", kill);
+    child.once("exit", () => process.off("exit", kill));
+    return child;
   }
 }
 
