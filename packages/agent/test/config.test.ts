@@ -24,8 +24,8 @@ function problem(text: string): string {
   return `${line} ${path}: ${rule}; ${remedy}`;
 }
 
-describe("a configuration", () => {
-  it("needs no more than the node's name", () => {
+void describe("a configuration", () => {
+  void it("needs no more than the node's name", () => {
     assert.deepEqual(parseConfig("nodeName: node-1\n", "node.yaml"), {
       nodeName: "node-1",
       ovs: {
@@ -49,7 +49,7 @@ describe("a configuration", () => {
     });
   });
 
-  it("keeps what the file says", () => {
+  void it("keeps what the file says", () => {
     const config = parseConfig(
       `nodeName: n.example.org
 kubeconfig: /etc/k
@@ -74,8 +74,8 @@ log: { level: debug }
   });
 });
 
-describe("a bad value", () => {
-  it("is named with line, path, rule and remedy", () => {
+void describe("a bad value", () => {
+  void it("is named with line, path, rule and remedy", () => {
     assert.equal(
       problem("nodeName: n\n# comment\nlimits:\n  idleSeconds: 5\n\n  entries: many\n"),
       '6 limits.entries: must be a whole number from 100 to 1000000 (it is "many"); the default, 20000, suits 250 pods',
@@ -112,7 +112,7 @@ describe("a bad value", () => {
     ["", "[]", 1],
     ["", "just words", 1],
   ] as const) {
-    it(`is refused: ${text.slice(0, 90).replaceAll("\n", " | ")}`, () => {
+    void it(`is refused: ${text.slice(0, 90).replaceAll("\n", " | ")}`, () => {
       const error = failure(text);
       assert.equal(error.code, "CONFIG_INVALID");
       const found = error.problems.find((each) => each.path === key);
@@ -123,7 +123,7 @@ describe("a bad value", () => {
   }
 });
 
-describe("an unknown key", () => {
+void describe("an unknown key", () => {
   for (const [text, expected] of [
     ["nodeName: n\nlimits:\n  entrys: 5", "3 limits.entrys: is no key of ours; did you mean limits.entries?"],
     ["nodeName: n\nkubeConfig: /x", "2 kubeConfig: is no key of ours; did you mean kubeconfig?"],
@@ -131,10 +131,10 @@ describe("an unknown key", () => {
     ["nodeName: n\novs:\n  tunnel: {}", "3 ovs.tunnel: is no key of ours; did you mean tunnel, at the left margin?"],
     ["nodeName: n\nlog:\n  destination: x", "3 log.destination: is no key of ours; remove it; known here: log.level"],
   ] as const) {
-    it(`is answered with the nearest name: ${expected}`, () => assert.equal(problem(text), expected));
+    void it(`is answered with the nearest name: ${expected}`, () => assert.equal(problem(text), expected));
   }
 
-  it("cannot reach a prototype", () => {
+  void it("cannot reach a prototype", () => {
     const error = failure("nodeName: n\n__proto__: {polluted: 1}\nconstructor: x\n");
     assert.deepEqual(
       error.problems.map(({ path, line }) => `${line} ${path}`),
@@ -144,8 +144,8 @@ describe("an unknown key", () => {
   });
 });
 
-describe("a file", () => {
-  it("has all its problems reported at once, in order of lines", () => {
+void describe("a file", () => {
+  void it("has all its problems reported at once, in order of lines", () => {
     const error = failure("limits:\n  entries: -1\n  idle: 3\nlog: {level: x}\nnodename: n\n");
     assert.deepEqual(
       error.message.split("\n").map((text) => text.slice(0, text.indexOf(": ", 13))),
@@ -159,7 +159,7 @@ describe("a file", () => {
     );
   });
 
-  it("that is no YAML is refused with the line of the mistake", () => {
+  void it("that is no YAML is refused with the line of the mistake", () => {
     for (const [text, line] of [
       ["nodeName: n\novs: [1\nlog: 2\n", 3],
       ["nodeName: n\nnodeName: m\n", 2],
@@ -176,25 +176,25 @@ describe("a file", () => {
     }
   });
 
-  it("that is empty lacks the node's name", () => {
+  void it("that is empty lacks the node's name", () => {
     for (const text of ["", "# nothing\n", "\uFEFF"]) {
       assert.match(problem(text), /^1 nodeName: is missing and must be the name/);
     }
   });
 
-  it("gives the line where an alias is used, not where it was defined", () => {
+  void it("gives the line where an alias is used, not where it was defined", () => {
     const error = failure("nodeName: &n node\nlimits:\n  entries: *n\n");
     assert.equal(error.problems[0]!.line, 3);
   });
 
-  it("that cannot be read is an error with its cause", () => {
+  void it("that cannot be read is an error with its cause", () => {
     const error = failure("", () => loadConfig("/nonexistent/fabric-node.yaml"));
     assert.equal(error.code, "CONFIG_UNREADABLE");
     assert.match(error.message, /^\/nonexistent\/fabric-node\.yaml:1: cannot be read \(ENOENT.*--config/);
     assert.ok(error.cause instanceof Error);
   });
 
-  it("is read from disk, and refused unread when it is too large", () => {
+  void it("is read from disk, and refused unread when it is too large", () => {
     const directory = mkdtempSync(join(tmpdir(), "fabric-config-"));
     try {
       const file = join(directory, "node.yaml");
@@ -207,7 +207,7 @@ describe("a file", () => {
     }
   });
 
-  it("of any content yields a configuration or a ConfigError, never another error", () => {
+  void it("of any content yields a configuration or a ConfigError, never another error", () => {
     const line = fc.oneof(
       fc.constantFrom(
         "nodeName: n",

@@ -30,8 +30,8 @@ function code(act: () => unknown): string {
   return "none";
 }
 
-describe("allocating", () => {
-  it("gives the node its gateway first, then pods, both families at once", () => {
+void describe("allocating", () => {
+  void it("gives the node its gateway first, then pods, both families at once", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/26", "fd00:244::40/122");
     assert.deepEqual(a.allocate(NODE_OWNER, dual).addresses, ["10.244.1.1", "fd00:244::41"]);
     assert.deepEqual(a.allocate("pod", dual).addresses, ["10.244.1.2", "fd00:244::42"]);
@@ -44,7 +44,7 @@ describe("allocating", () => {
     });
   });
 
-  it("again for the same owner changes nothing", () => {
+  void it("again for the same owner changes nothing", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/26", "fd00:244::40/122");
     const first = a.allocate("pod", dual);
     assert.deepEqual(a.allocate("pod", dual), first);
@@ -54,7 +54,7 @@ describe("allocating", () => {
     );
   });
 
-  it("uses the edges of a block, but not of the subnet, nor its gateway", () => {
+  void it("uses the edges of a block, but not of the subnet, nor its gateway", () => {
     const inner = allocator({ now: 0 }, "10.244.1.0/30");
     const got = [1, 2, 3, 4].map((n) => inner.allocate(`p${n}`, dual, [4]).addresses[0]);
     assert.deepEqual(got, ["10.244.1.1", "10.244.1.2", "10.244.1.3", "10.244.1.0"]);
@@ -67,7 +67,7 @@ describe("allocating", () => {
     );
   });
 
-  it("of two families is both or neither", () => {
+  void it("of two families is both or neither", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/30", "fd00:244::40/126");
     for (const n of [1, 2, 3]) a.allocate(`v6-${n}`, dual, [6]);
     a.allocate("both", dual);
@@ -80,7 +80,7 @@ describe("allocating", () => {
     assert.deepEqual(a.allocate("v4", dual, [4]).addresses, ["10.244.1.2"]);
   });
 
-  it("without a block says that there is none", () => {
+  void it("without a block says that there is none", () => {
     assert.equal(
       code(() => allocator().allocate("pod", dual)),
       "IPAM_NO_BLOCK",
@@ -91,7 +91,7 @@ describe("allocating", () => {
     );
   });
 
-  it("reuses what rested longest, last of all, and never before its time", () => {
+  void it("reuses what rested longest, last of all, and never before its time", () => {
     const clock = { now: 0 };
     const a = allocator(clock, "10.244.1.0/29");
     for (let n = 1; n <= 8; n++) a.allocate(`p${n}`, dual, [4]);
@@ -117,7 +117,7 @@ describe("allocating", () => {
   });
 });
 
-describe("allocating a specific address", () => {
+void describe("allocating a specific address", () => {
   const special = subnet({ cidrs: ["10.244.0.0/16"], excluded: ["10.244.1.9"], reserved: ["10.244.1.8"] });
   const fresh = (clock: Clock = { now: 0 }): Allocator => {
     const a = new Allocator({ quarantineMilliseconds: 1000, prefetchBelow: 0, now: () => clock.now });
@@ -126,7 +126,7 @@ describe("allocating a specific address", () => {
     return a;
   };
 
-  it("holds it, and nobody else gets it", () => {
+  void it("holds it, and nobody else gets it", () => {
     const a = fresh();
     assert.deepEqual(a.allocateSpecific("a", special, ["10.244.1.7"]).addresses, ["10.244.1.7"]);
     assert.deepEqual(a.allocateSpecific("a", special, ["10.244.1.7"]).addresses, ["10.244.1.7"]);
@@ -140,7 +140,7 @@ describe("allocating a specific address", () => {
     );
   });
 
-  it("refuses what is not to be had", () => {
+  void it("refuses what is not to be had", () => {
     const a = fresh();
     for (const [address, expected] of [
       ["10.244.0.0", "IPAM_ADDRESS_NOT_ASSIGNABLE"],
@@ -166,7 +166,7 @@ describe("allocating a specific address", () => {
     assert.deepEqual(a.allocateSpecific("x", special, ["10.244.1.8"], { reserved: true }).addresses, ["10.244.1.8"]);
   });
 
-  it("lets it rest like any other", () => {
+  void it("lets it rest like any other", () => {
     const clock = { now: 0 };
     const a = fresh(clock);
     a.allocateSpecific("a", special, ["10.244.1.7"]);
@@ -180,8 +180,8 @@ describe("allocating a specific address", () => {
   });
 });
 
-describe("restoring", () => {
-  it("keeps everything, whether blocks come before or after", () => {
+void describe("restoring", () => {
+  void it("keeps everything, whether blocks come before or after", () => {
     const facts = [
       { owner: NODE_OWNER, subnet: "default", addresses: ["10.244.1.1", "fd00:244::41"], created: 1 },
       { owner: "pod", subnet: "default", addresses: ["10.244.1.9"], created: 2 },
@@ -207,7 +207,7 @@ describe("restoring", () => {
     }
   });
 
-  it("goes on behind the newest allocation, so that what was just released is reused last", () => {
+  void it("goes on behind the newest allocation, so that what was just released is reused last", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/29");
     a.restore([
       { owner: "new", subnet: "default", addresses: ["10.244.1.3"], created: 9 },
@@ -216,7 +216,7 @@ describe("restoring", () => {
     assert.deepEqual(a.allocate("x", dual, [4]).addresses, ["10.244.1.4"]);
   });
 
-  it("reports an address that two claim; the older keeps it, and the other's release does not free it", () => {
+  void it("reports an address that two claim; the older keeps it, and the other's release does not free it", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/26", "fd00:244::40/122");
     const conflicts = a.restore([
       { owner: "young", subnet: "default", addresses: ["10.244.1.5", "fd00:244::45"], created: 20 },
@@ -227,7 +227,7 @@ describe("restoring", () => {
     assert.equal(a.holder("10.244.1.5"), "old");
   });
 
-  it("lets an address rest that was released before its block was known", () => {
+  void it("lets an address rest that was released before its block was known", () => {
     const clock = { now: 0 };
     const a = allocator(clock);
     a.restore([{ owner: "pod", subnet: "default", addresses: ["10.244.1.1"], created: 1 }]);
@@ -241,8 +241,8 @@ describe("restoring", () => {
   });
 });
 
-describe("blocks of the allocator", () => {
-  it("lose no address by being asked whether they are idle", () => {
+void describe("blocks of the allocator", () => {
+  void it("lose no address by being asked whether they are idle", () => {
     const clock = { now: 0 };
     const a = allocator(clock, "10.244.1.0/29", "10.244.2.0/29");
     for (let n = 0; n < 16; n++) a.allocate(`p${n}`, dual, [4]);
@@ -253,7 +253,7 @@ describe("blocks of the allocator", () => {
     assert.equal(new Set(again).size, 16);
   });
 
-  it("do not let an address rest that was taken up again before they were known", () => {
+  void it("do not let an address rest that was taken up again before they were known", () => {
     const clock = { now: 0 };
     const a = allocator(clock);
     const fact = { owner: "pod", subnet: "default", addresses: ["10.244.1.1"], created: 1 };
@@ -270,7 +270,7 @@ describe("blocks of the allocator", () => {
     );
   });
 
-  it("are asked for when few addresses are left", () => {
+  void it("are asked for when few addresses are left", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/28", "fd00:244::40/122");
     for (let n = 0; n < 8; n++) a.allocate(`p${n}`, dual);
     assert.deepEqual(a.wanted(), []);
@@ -280,7 +280,7 @@ describe("blocks of the allocator", () => {
     assert.deepEqual(a.wanted(), []);
   });
 
-  it("go back only when nobody holds or has just held an address of them", () => {
+  void it("go back only when nobody holds or has just held an address of them", () => {
     const clock = { now: 0 };
     const a = allocator(clock, "10.244.1.0/28", "10.244.2.0/28");
     a.allocate("p", dual, [4]);
@@ -300,7 +300,7 @@ describe("blocks of the allocator", () => {
     assert.deepEqual(a.allocate("p", dual, [4]).addresses, ["10.244.2.1"]);
   });
 
-  it("that were taken away hand out nothing more, and come back with all that is held and rests", () => {
+  void it("that were taken away hand out nothing more, and come back with all that is held and rests", () => {
     const clock = { now: 0 };
     const a = allocator(clock, "10.244.1.0/30");
     for (const owner of ["p", "q"]) a.allocate(owner, dual, [4]);
@@ -322,7 +322,7 @@ describe("blocks of the allocator", () => {
     assert.deepEqual(a.allocate("z", dual, [4]).addresses, ["10.244.1.2"]);
   });
 
-  it("follow their subnet when more of it is excluded", () => {
+  void it("follow their subnet when more of it is excluded", () => {
     const a = allocator({ now: 0 }, "10.244.1.0/29");
     a.allocate("p", dual, [4]);
     const narrower = subnet({ cidrs: ["10.244.0.0/16", "fd00:244::/64"], excluded: ["10.244.1.1-10.244.1.6"] });
@@ -338,7 +338,7 @@ describe("blocks of the allocator", () => {
     assert.deepEqual(a.allocate("z", dual, [4]).addresses, ["10.244.1.2"]);
   });
 
-  it("of 2^32 addresses cost no more than small ones", () => {
+  void it("of 2^32 addresses cost no more than small ones", () => {
     const huge = subnet({ cidrs: ["fd00::/64"], blockLength: { ipv6: 96 } });
     const a = new Allocator({ quarantineMilliseconds: 0, prefetchBelow: 8, now: () => 0 });
     a.addBlock(huge, parseCidr("fd00::1:0:0/96"));
@@ -348,7 +348,7 @@ describe("blocks of the allocator", () => {
 });
 
 /** Random sequences, with restarts, against what must hold whatever happens. */
-describe("whatever happens", () => {
+void describe("whatever happens", () => {
   const tiny = subnet({
     cidrs: ["10.0.0.0/25", "fd00::/121"],
     blockLength: { ipv4: 29, ipv6: 125 },
@@ -393,7 +393,7 @@ describe("whatever happens", () => {
     { weight: 1, arbitrary: fc.record({ do: fc.constant("restart" as const), blocksFirst: fc.boolean() }) },
   );
 
-  it("no address is handed out twice, none is lost, none rests too short", () => {
+  void it("no address is handed out twice, none is lost, none rests too short", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
         const clock = { now: 1_000_000 };

@@ -20,13 +20,13 @@ function texts(spec: Record<string, unknown>, of = assignableIntervals): string[
   );
 }
 
-describe("assignable addresses", () => {
-  it("leave out the network, the gateway, the broadcast address, and the anycast address of IPv6", () => {
+void describe("assignable addresses", () => {
+  void it("leave out the network, the gateway, the broadcast address, and the anycast address of IPv6", () => {
     assert.deepEqual(texts({ cidrs: ["10.0.0.0/24", "fd00::/120"] }), ["10.0.0.2-10.0.0.254", "fd00::2-fd00::ff"]);
     assert.deepEqual(texts({ cidrs: ["10.0.0.0/24"], gateways: ["10.0.0.254"] }), ["10.0.0.1-10.0.0.253"]);
   });
 
-  it("are the ranges without what is excluded or reserved", () => {
+  void it("are the ranges without what is excluded or reserved", () => {
     const spec = {
       cidrs: ["10.0.0.0/24"],
       ranges: ["10.0.0.50-10.0.0.70", "10.0.0.60-10.0.0.80", "10.0.0.0/29"],
@@ -42,11 +42,11 @@ describe("assignable addresses", () => {
     assert.deepEqual(texts(spec, specificIntervals)[1], "10.0.0.50-10.0.0.54");
   });
 
-  it("can be none", () => {
+  void it("can be none", () => {
     assert.deepEqual(texts({ cidrs: ["10.0.0.0/24"], excluded: ["10.0.0.0/24"] }), []);
   });
 
-  it("agree with looking at every address", () => {
+  void it("agree with looking at every address", () => {
     const range = fc
       .tuple(fc.integer({ min: 0, max: 63 }), fc.integer({ min: 0, max: 63 }))
       .map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const);

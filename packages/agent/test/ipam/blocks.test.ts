@@ -21,8 +21,8 @@ function hasCode(code: string): (error: unknown) => boolean {
   return (error) => error instanceof IpamError && error.code === code && error.message.includes("default");
 }
 
-describe("candidate blocks", () => {
-  it("are all of the subnet, each once, from a start that depends on the node", () => {
+void describe("candidate blocks", () => {
+  void it("are all of the subnet, each once, from a start that depends on the node", () => {
     const spec = { cidrs: ["10.0.0.0/24"], blockLength: { ipv4: 28 } };
     const all = Array.from({ length: 16 }, (_, i) => `10.0.0.${i * 16}/28`);
     const starts = new Set<string>();
@@ -35,7 +35,7 @@ describe("candidate blocks", () => {
     assert.ok(starts.size > 8, `40 nodes start at ${starts.size} of 16 places`);
   });
 
-  it("hold at least one assignable address", () => {
+  void it("hold at least one assignable address", () => {
     const spec = {
       cidrs: ["10.0.0.0/28"],
       blockLength: { ipv4: 30 },
@@ -45,7 +45,7 @@ describe("candidate blocks", () => {
     assert.deepEqual(candidates(spec).toSorted(), ["10.0.0.0/30", "10.0.0.12/30"]);
   });
 
-  it("skip exactly what is taken, whatever the length of the claim", () => {
+  void it("skip exactly what is taken, whatever the length of the claim", () => {
     const claim = fc
       .tuple(fc.integer({ min: 0, max: 255 }), fc.integer({ min: 25, max: 30 }))
       .map(([low, length]) => cidrOf(`10.0.0.${low}`, length));
@@ -66,7 +66,7 @@ describe("candidate blocks", () => {
     );
   });
 
-  it("of an IPv6 subnet with 2^58 blocks come at once", () => {
+  void it("of an IPv6 subnet with 2^58 blocks come at once", () => {
     const s = subnet({ cidrs: ["fd00:244::/64"] });
     const [first] = candidateBlocks(s, s.families[0]!, new OverlapIndex(), node(1));
     assert.equal(first!.length, 122);
@@ -75,10 +75,10 @@ describe("candidate blocks", () => {
   });
 });
 
-describe("claiming a block", () => {
+void describe("claiming a block", () => {
   const s = subnet({ cidrs: ["10.244.0.0/22", "fd00:244::/64"] });
 
-  it("gives each of many nodes that start together a block of its own, with hardly a collision", async () => {
+  void it("gives each of many nodes that start together a block of its own, with hardly a collision", async () => {
     const store = new Blocks();
     const many = subnet({ cidrs: ["10.0.0.0/8"] });
     const blocks = await Promise.all(
@@ -89,7 +89,7 @@ describe("claiming a block", () => {
     assert.ok(store.creations < 520, `${store.creations} attempts for 500 claims`);
   });
 
-  it("shares out a subnet to the last block although every node's view is empty, then names what to do", async () => {
+  void it("shares out a subnet to the last block although every node's view is empty, then names what to do", async () => {
     const store = new Blocks();
     const claims = Array.from({ length: 16 }, (_, n) =>
       claimBlock({ subnet: s, family: 4, node: node(n), blocks: [] }, store),
@@ -102,7 +102,7 @@ describe("claiming a block", () => {
     });
   });
 
-  it("asks the API only for what looks free", async () => {
+  void it("asks the API only for what looks free", async () => {
     const store = new Blocks();
     const first = await claimBlock({ subnet: s, family: 4, node: node(1), blocks: [] }, store);
     const second = await claimBlock({ subnet: s, family: 4, node: node(1), blocks: [first] }, store);
@@ -110,7 +110,7 @@ describe("claiming a block", () => {
     assert.equal(store.creations, 2);
   });
 
-  it("finds the claim again whose answer got lost", async () => {
+  void it("finds the claim again whose answer got lost", async () => {
     const store = new Blocks();
     const [cidr] = candidateBlocks(s, s.families[1]!, new OverlapIndex(), node(1));
     await store.create(addressBlockManifest("default", cidr!, node(1)));
@@ -118,7 +118,7 @@ describe("claiming a block", () => {
     assert.equal(store.stored.size, 1);
   });
 
-  it("does not take over what a former node of the same name owned", async () => {
+  void it("does not take over what a former node of the same name owned", async () => {
     const store = new Blocks();
     const [cidr] = candidateBlocks(s, s.families[0]!, new OverlapIndex(), node(1));
     await store.create(addressBlockManifest("default", cidr!, { name: "node-1", uid: "former" }));
@@ -126,7 +126,7 @@ describe("claiming a block", () => {
     assert.notEqual(formatCidr(claimed.cidr), formatCidr(cidr!));
   });
 
-  it("gives up after a bounded number of lost races", async () => {
+  void it("gives up after a bounded number of lost races", async () => {
     const lost: Pick<Blocks, "create" | "get" | "delete"> = {
       create: async () => undefined,
       get: async () => undefined,

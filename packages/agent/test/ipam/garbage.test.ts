@@ -15,8 +15,8 @@ async function orphan(store: Blocks, index = 0): Promise<AddressBlock> {
   return block ?? assert.fail();
 }
 
-describe("who looks after a block", () => {
-  it("is an order on which all nodes agree, and the work is spread", () => {
+void describe("who looks after a block", () => {
+  void it("is an order on which all nodes agree, and the work is spread", () => {
     const first = new Map<string, number>();
     for (let n = 0; n < 500; n++) {
       const places = nodes.map((node) => placeInLine(`block-${n}`, node, nodes));
@@ -28,7 +28,7 @@ describe("who looks after a block", () => {
     for (const count of first.values()) assert.ok(count > 50, `${count} of 500 for one of five nodes`);
   });
 
-  it("changes only for the blocks of the node that leaves", () => {
+  void it("changes only for the blocks of the node that leaves", () => {
     const rest = nodes.slice(1);
     for (let n = 0; n < 200; n++) {
       const before = nodes.find((node) => placeInLine(`block-${n}`, node, nodes) === 0)!;
@@ -38,8 +38,8 @@ describe("who looks after a block", () => {
   });
 });
 
-describe("a block whose node is gone", () => {
-  it("is due on one node after the grace, and on the next one a step later", async () => {
+void describe("a block whose node is gone", () => {
+  void it("is due on one node after the grace, and on the next one a step later", async () => {
     const block = await orphan(new Blocks());
     const collectors = nodes.map((node) => new BlockGarbage(node, options));
     const dueAt = (now: number): number[] =>
@@ -53,7 +53,7 @@ describe("a block whose node is gone", () => {
     assert.equal(dueAt(181_000).length, 5);
   });
 
-  it("is not due if the node is back in between, nor in a view that lacks this very node", async () => {
+  void it("is not due if the node is back in between, nor in a view that lacks this very node", async () => {
     const block = await orphan(new Blocks());
     const garbage = new BlockGarbage(nodes[0]!, { graceMilliseconds: 10, stepMilliseconds: 0 });
     garbage.due([block], nodes, 0);
@@ -65,7 +65,7 @@ describe("a block whose node is gone", () => {
     assert.equal(garbage.due([block], nodes, 310).length, 1);
   });
 
-  it("is released by exactly one of those who try at once", async () => {
+  void it("is released by exactly one of those who try at once", async () => {
     const store = new Blocks();
     const block = await orphan(store);
     const results = await Promise.all(nodes.map(() => releaseOrphan(block, async () => undefined, store)));
@@ -73,7 +73,7 @@ describe("a block whose node is gone", () => {
     assert.equal(store.stored.size, 0);
   });
 
-  it("stays when the API server knows the node after all, or cannot be asked", async () => {
+  void it("stays when the API server knows the node after all, or cannot be asked", async () => {
     const store = new Blocks();
     const block = await orphan(store);
     assert.equal(await releaseOrphan(block, async () => gone.uid, store), false);
@@ -82,7 +82,7 @@ describe("a block whose node is gone", () => {
     assert.equal(await releaseOrphan(block, async () => "uid-of-the-new-node", store), true);
   });
 
-  it("that was claimed anew under the same name is left alone", async () => {
+  void it("that was claimed anew under the same name is left alone", async () => {
     const store = new Blocks();
     const block = await orphan(store);
     await store.delete(block);
@@ -91,7 +91,7 @@ describe("a block whose node is gone", () => {
     assert.equal(store.stored.size, 1);
   });
 
-  it("is one of a thousand without holding up the event loop", async () => {
+  void it("is one of a thousand without holding up the event loop", async () => {
     const store = new Blocks();
     const blocks = await Promise.all(Array.from({ length: 200 }, (_, n) => orphan(store, n)));
     const cluster = Array.from({ length: 5000 }, (_, n) => ({ name: `n${n}`, uid: `u${n}` }));

@@ -9,13 +9,13 @@ import {
 import { parseCidr } from "@beyondfabric/packet";
 import { block, object, subnet, texts } from "./objects.ts";
 
-describe("AddressBlock", () => {
-  it("has exactly one name", () => {
+void describe("AddressBlock", () => {
+  void it("has exactly one name", () => {
     assert.equal(addressBlockName(parseCidr("10.244.1.0/26")), "10-244-1-0-26");
     assert.equal(addressBlockName(parseCidr("fd00:244::/122")), "fd00-0244-0000-0000-0000-0000-0000-0000-122");
   });
 
-  it("survives the way to the API and back", () => {
+  void it("survives the way to the API and back", () => {
     const cidr = parseCidr("fd00:244::40/122");
     const manifest = addressBlockManifest("default", cidr, { name: "node-1", uid: "u" });
     const parsed = parseAddressBlock({ ...manifest, status: { used: 3 } });
@@ -34,7 +34,7 @@ describe("AddressBlock", () => {
     );
   });
 
-  it("under another name is refused, because it would claim nothing", () => {
+  void it("under another name is refused, because it would claim nothing", () => {
     const spec = { subnet: "s", cidr: "10.0.0.0/26", node: "n", nodeUid: "u" };
     for (const [name, text, field] of [
       ["10-0-0-0-27", spec.cidr, "metadata.name"],
@@ -51,8 +51,8 @@ describe("AddressBlock", () => {
   });
 });
 
-describe("blocks together", () => {
-  it("may not overlap or leave their subnet", () => {
+void describe("blocks together", () => {
+  void it("may not overlap or leave their subnet", () => {
     const blocks = [
       block("10-0-0-64-27", "10.0.0.64/27", 3),
       block("10-0-0-64-26", "10.0.0.64/26", 2),

@@ -25,9 +25,9 @@ function schemaOf(kind: (typeof kinds)[number], kubernetes?: string): Node {
   return definition.spec.versions[0]!.schema.openAPIV3Schema;
 }
 
-describe("a CustomResourceDefinition", () => {
+void describe("a CustomResourceDefinition", () => {
   for (const kind of kinds) {
-    it(`of ${kind.kind} is structural: every part has a type, and nothing forbids unknown fields`, () => {
+    void it(`of ${kind.kind} is structural: every part has a type, and nothing forbids unknown fields`, () => {
       for (const [path, node] of nodes(schemaOf(kind))) {
         assert.match(String(node["type"]), /^(object|array|string|integer|boolean)$/, path);
         for (const key of ["$schema", "anyOf", "oneOf", "allOf", "not", "const", "propertyNames"])
@@ -38,7 +38,7 @@ describe("a CustomResourceDefinition", () => {
       }
     });
 
-    it(`of ${kind.kind} shows columns that exist in the schema`, () => {
+    void it(`of ${kind.kind} shows columns that exist in the schema`, () => {
       const paths = new Set([...nodes(schemaOf(kind))].map(([path]) => path));
       for (const column of kind.columns) {
         assert.ok(column.jsonPath.startsWith(".metadata.") || paths.has(column.jsonPath), column.jsonPath);
@@ -46,7 +46,7 @@ describe("a CustomResourceDefinition", () => {
     });
   }
 
-  it("leaves out the rules that an older Kubernetes cannot evaluate", () => {
+  void it("leaves out the rules that an older Kubernetes cannot evaluate", () => {
     const countRules = (kubernetes?: string): number =>
       kinds
         .flatMap((kind) => [...nodes(schemaOf(kind, kubernetes))])
@@ -58,11 +58,11 @@ describe("a CustomResourceDefinition", () => {
   });
 });
 
-describe("tools/generate-crds.ts", () => {
+void describe("tools/generate-crds.ts", () => {
   const tool = join(import.meta.dirname, "../../../../tools/generate-crds.ts");
   const committed = join(import.meta.dirname, "../../../../deploy/crds");
 
-  it("writes what deploy/crds holds", () => {
+  void it("writes what deploy/crds holds", () => {
     const out = mkdtempSync(join(tmpdir(), "fabric-crds-"));
     try {
       execFileSync(process.execPath, [tool, "--out", out]);

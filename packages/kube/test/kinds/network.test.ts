@@ -3,8 +3,8 @@ import { describe, it } from "node:test";
 import { parseNetwork, validateNetwork, validateNetworks } from "@beyondfabric/kube/kinds";
 import { network, object, texts } from "./objects.ts";
 
-describe("Network", () => {
-  it("is VXLAN on 4789 with VNI 1 when it says no more than Overlay", () => {
+void describe("Network", () => {
+  void it("is VXLAN on 4789 with VNI 1 when it says no more than Overlay", () => {
     assert.deepEqual(network("overlay", { type: "Overlay" }), {
       name: "overlay",
       uid: "",
@@ -20,14 +20,14 @@ describe("Network", () => {
     });
   });
 
-  it("takes each protocol's own port", () => {
+  void it("takes each protocol's own port", () => {
     const portOf = (spec: Record<string, unknown>): unknown => (network("n", spec) as { port?: number }).port;
     assert.equal(portOf({ type: "Overlay", encapsulation: "Geneve" }), 6081);
     assert.equal(portOf({ type: "Overlay", encapsulation: "GRE" }), undefined);
     assert.equal(portOf({ type: "Overlay", encapsulation: "Geneve", port: 4789 }), 4789);
   });
 
-  it("keeps the NIC of an Underlay per node", () => {
+  void it("keeps the NIC of an Underlay per node", () => {
     const interfaces = [{ nodeSelector: { rack: "a" }, name: "eth1" }, { name: "eth2" }];
     assert.deepEqual(network("n", { type: "Underlay", interfaces }).interfaces, [
       { nodeSelector: { rack: "a" }, name: "eth1" },
@@ -53,7 +53,7 @@ describe("Network", () => {
     [{ type: "Underlay" }, "spec.interfaces"],
     [{ type: "Underlay", interfaces: [{ name: "a" }], vni: 4 }, "spec.vni"],
   ] as const) {
-    it(`is refused at ${field}: ${JSON.stringify(spec)}`, () => {
+    void it(`is refused at ${field}: ${JSON.stringify(spec)}`, () => {
       const violations = validateNetwork(object("Network", "n", spec));
       assert.deepEqual(
         violations.map((each) => `${each.object} ${each.field}`),
@@ -63,7 +63,7 @@ describe("Network", () => {
     });
   }
 
-  it("of any shape yields violations and never throws", () => {
+  void it("of any shape yields violations and never throws", () => {
     for (const raw of [
       undefined,
       null,
@@ -80,8 +80,8 @@ describe("Network", () => {
   });
 });
 
-describe("networks together", () => {
-  it("may not share port and VNI, and the older one stays", () => {
+void describe("networks together", () => {
+  void it("may not share port and VNI, and the older one stays", () => {
     const networks = [
       network("younger", { type: "Overlay" }, 20),
       network("older", { type: "Overlay" }, 10),

@@ -3,8 +3,8 @@ import { describe, it } from "node:test";
 import { parseSubnet, subnetFamily, validateSubnet } from "@beyondfabric/kube/kinds";
 import { object, subnet } from "./objects.ts";
 
-describe("Subnet", () => {
-  it("has gateways, block lengths and NAT by default", () => {
+void describe("Subnet", () => {
+  void it("has gateways, block lengths and NAT by default", () => {
     const { families, natOutgoing, isDefault, ranges } = subnet("s", { cidrs: ["10.244.0.0/16", "FD00:244::/64"] });
     assert.deepEqual(families, [
       { family: 4, cidr: { family: 4, address: "10.244.0.0", length: 16 }, gateway: "10.244.0.1", blockLength: 26 },
@@ -13,18 +13,18 @@ describe("Subnet", () => {
     assert.deepEqual([natOutgoing, isDefault, ranges], [true, false, []]);
   });
 
-  it("takes gateways in any order", () => {
+  void it("takes gateways in any order", () => {
     const s = subnet("s", { cidrs: ["10.0.0.0/24", "fd00::/64"], gateways: ["fd00::fe", "10.0.0.254"] });
     assert.equal(subnetFamily(s, 4)?.gateway, "10.0.0.254");
     assert.equal(subnetFamily(s, 6)?.gateway, "fd00::fe");
   });
 
-  it("smaller than a default block is one block", () => {
+  void it("smaller than a default block is one block", () => {
     assert.equal(subnetFamily(subnet("s", { cidrs: ["10.0.0.0/28"] }), 4)?.blockLength, 28);
     assert.equal(subnetFamily(subnet("s", { cidrs: ["10.0.0.0/28"] }), 6), undefined);
   });
 
-  it("reads ranges in their three spellings", () => {
+  void it("reads ranges in their three spellings", () => {
     const s = subnet("s", {
       cidrs: ["10.0.0.0/24", "fd00::/64"],
       ranges: ["10.0.0.16/28", "10.0.0.50 - 10.0.0.60"],
@@ -72,7 +72,7 @@ describe("Subnet", () => {
       "spec.namespaceSelector.matchExpressions[0].values",
     ],
   ] as const) {
-    it(`is refused at ${field}: ${JSON.stringify(spec)}`, () => {
+    void it(`is refused at ${field}: ${JSON.stringify(spec)}`, () => {
       const violations = validateSubnet(object("Subnet", "s", { network: "overlay", ...spec }));
       assert.ok(
         violations.some((each) => each.object === "Subnet/s" && each.field === field),
@@ -82,7 +82,7 @@ describe("Subnet", () => {
     });
   }
 
-  it("has all that is wrong with it reported", () => {
+  void it("has all that is wrong with it reported", () => {
     const raw = object("Subnet", "s", { cidrs: ["10.0.0.1/24", "x"], vlan: 0, default: 1 });
     const parsed = parseSubnet(raw);
     assert.ok(!parsed.ok);

@@ -7,8 +7,8 @@ import { network, subnet, texts } from "./objects.ts";
 const overlay = network("overlay", { type: "Overlay" });
 const wire = network("wire", { type: "Underlay", interfaces: [{ name: "eth1" }] });
 
-describe("subnets together", () => {
-  it("may not overlap: the older stays, and one that is refused excludes nobody", () => {
+void describe("subnets together", () => {
+  void it("may not overlap: the older stays, and one that is refused excludes nobody", () => {
     const subnets = [
       subnet("c", { cidrs: ["10.1.2.0/24"] }, 30),
       subnet("a", { cidrs: ["10.0.0.0/16", "fd00::/64"] }, 10),
@@ -22,7 +22,7 @@ describe("subnets together", () => {
     ]);
   });
 
-  it("come to the same answer in whatever order they are listed, also when they are of the same age", () => {
+  void it("come to the same answer in whatever order they are listed, also when they are of the same age", () => {
     const subnets = ["b", "a", "c"].map((name) => subnet(name, { cidrs: ["10.0.0.0/16"] }, 5));
     for (const order of [subnets, subnets.toReversed()]) {
       assert.deepEqual(
@@ -32,7 +32,7 @@ describe("subnets together", () => {
     }
   });
 
-  it("have one default", () => {
+  void it("have one default", () => {
     const subnets = [
       subnet("a", { cidrs: ["10.0.0.0/16"], default: true }, 1),
       subnet("b", { cidrs: ["10.1.0.0/16"], default: true }, 2),
@@ -42,7 +42,7 @@ describe("subnets together", () => {
     ]);
   });
 
-  it("need their network, and a VLAN needs an Underlay", () => {
+  void it("need their network, and a VLAN needs an Underlay", () => {
     const subnets = [
       subnet("a", { cidrs: ["10.0.0.0/16"], network: "gone" }),
       subnet("b", { cidrs: ["10.1.0.0/16"], vlan: 5 }),
@@ -55,7 +55,7 @@ describe("subnets together", () => {
     assert.deepEqual(validateSubnets(subnets), []);
   });
 
-  it("may not hold machines' addresses, unless an Underlay excludes them", () => {
+  void it("may not hold machines' addresses, unless an Underlay excludes them", () => {
     const addresses = [
       { owner: "Node node-2", address: "10.10.0.12" },
       { owner: "Node node-1", address: "10.10.0.11" },
@@ -73,13 +73,13 @@ describe("subnets together", () => {
     ]);
   });
 
-  it("may not overlap what is in use elsewhere", () => {
+  void it("may not overlap what is in use elsewhere", () => {
     const cidrs = [{ owner: "the Services", cidr: parseCidr("10.96.0.0/12") }];
     const [found] = validateSubnets([subnet("s", { cidrs: ["10.100.0.0/16"] })], { cidrs });
     assert.match(found!.rule, /10\.96\.0\.0\/12 of the Services/);
   });
 
-  it("are judged in time that grows with their number, not with its square", () => {
+  void it("are judged in time that grows with their number, not with its square", () => {
     const subnets = Array.from({ length: 2000 }, (_, i) =>
       subnet(`s${i}`, { cidrs: [`10.${i >> 8}.${i & 255}.0/24`, `fd00:0:0:${i.toString(16)}::/64`] }),
     );
