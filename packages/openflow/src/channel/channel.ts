@@ -1,5 +1,6 @@
 import { Connection, formatAddress, silentLogger, type ConnectionOptions, type Logger } from "@beyondfabric/stream";
 import { decodeMessage, encodeMessage, HEADER_SIZE } from "../codec.ts";
+import { OpenFlowDecodeError, OpenFlowEncodeError } from "../errors.ts";
 import { isPacketIn2 } from "../packet-in-view.ts";
 import type { ErrorBody, Message } from "../tables/messages.ts";
 import { ChannelError, SwitchError } from "./errors.ts";
@@ -28,7 +29,10 @@ export interface ChannelOptions extends Omit<ConnectionOptions, "maxQueueBytes">
   readonly onConnected?: (features: Features) => void;
   /** After `onConnected`, the connection ended. What was queued is lost, open requests are rejected. */
   readonly onDisconnected?: (reason: Error) => void;
-  /** The switch refused a message that was sent with `send` (`SwitchError`), or sent one that cannot be read. */
+  /**
+   * The switch refused a message that was sent with `send` (`SwitchError`), or sent one that cannot be read; or one of
+   * these callbacks threw an error of this package, such as `OPENFLOW_CHANNEL_OVERFLOW` from `send`. May come often.
+   */
   readonly onError?: (error: SwitchError | Error) => void;
   /** Everything that was queued has left; `pressure` is 0. */
   readonly onWritable?: () => void;
@@ -385,7 +389,7 @@ export class Channel {
     if (this.#splitter === undefined) return;
     if (isPacketIn2(frame)) {
       if (this.#phase === "up") this.#packetIn(frame);
-      else if (this.#early.length < MAX_EARLY_FRAMES) this.#early.push(frame);
+      else if (this.#early.length < MAX_EARLY_FRAMES) this.#early.push(Buffer.from(frame));
       return;
     }
     const code = frame[1]!;
@@ -417,8 +421,27 @@ export class Channel {
     try {
       this.#options.onPacketIn?.(frame);
     } catch (error) {
-      surface(error);
+      this.#failedListener(error);
     }
+  }
+
+  /**
+   * A full queue, or a packet-in that cannot be read or resumed, is the switch's doing and goes to `onError`. Anything
+   * else is the listener's own mistake: it surfaces as an uncaught error, but not in the middle of a chunk of frames.
+   */
+  #failedListener(error: unknown): void {
+    const switchsDoing =
+      error instanceof ChannelError || error instanceof OpenFlowDecodeError || error instanceof OpenFlowEncodeError;
+    if (switchsDoing && this.#options.onError !== undefined) {
+      try {
+        this.#options.onError(error);
+        return;
+      } catch (second) {
+        surface(second);
+        return;
+      }
+    }
+    surface(error);
   }
 
   /** The frame ends where it says, so the stream is still in step: only this message is lost. */
@@ -524,12 +547,11 @@ export class Channel {
     }
   }
 
-  /** A listener's own mistake surfaces as an uncaught error, but not in the middle of a chunk of frames. */
   #listener(call: () => void): void {
     try {
       call();
     } catch (error) {
-      surface(error);
+      this.#failedListener(error);
     }
   }
 }

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import * as fc from "fast-check";
-import { decodeMessage, encodeMessage, OpenFlowDecodeError, type Message } from "@beyondfabric/openflow";
+import { decodeMessage, encodeMessage, OpenFlowDecodeError, resumeFrame, type Message } from "@beyondfabric/openflow";
 import { Channel, ChannelError, FrameSplitter, SwitchError, type ChannelOptions } from "@beyondfabric/openflow/channel";
 import { until } from "./open-vswitch.ts";
 
@@ -190,6 +190,38 @@ void test("what several packet-ins of one chunk are answered leaves in one write
   await until("the three", () => peer.received.length === 18);
   assert.equal(write.mock.calls.filter((call) => call.this !== peer.socket).length, 1, "one turn, one write");
   assert.ok(own.every((xid) => xid >= 0x8000_0000));
+});
+
+void test("a packet-in that cannot be answered is reported; a listener's own mistake surfaces, later frames are served", async () => {
+  const bug = new TypeError("a mistake of the listener");
+  const seen: number[] = [];
+  const peer = await open({
+    maxQueueBytes: 1000,
+    onPacketIn: (frame) => {
+      const number = frame.readUInt32BE(4);
+      seen.push(number);
+      if (number === 1) channel.send(Buffer.alloc(1001));
+      if (number === 2) resumeFrame(frame, []);
+      if (number === 3) throw bug;
+    },
+  });
+  const surfaced: unknown[] = [];
+  mock.method(globalThis, "queueMicrotask", (task: () => void) => {
+    try {
+      task();
+    } catch (error) {
+      surfaced.push(error);
+    }
+  });
+  peer.socket.write(Buffer.concat([1, 2, 3, 4].map((number) => packetIn(number))));
+  await until("the last", () => seen.length === 4);
+  mock.restoreAll();
+  assert.deepEqual(
+    errors.map((error) => (error as ChannelError).code),
+    ["OPENFLOW_CHANNEL_OVERFLOW", "OPENFLOW_BAD_VALUE"],
+  );
+  assert.deepEqual(surfaced, [bug]);
+  await channel.barrier();
 });
 
 void test("packet-ins that come before the setup is confirmed are handed over after it", async () => {
