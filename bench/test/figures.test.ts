@@ -5,8 +5,8 @@ import { figuresOf, verdict, type Metric } from "../figures.ts";
 const metric: Metric<number> = { title: "latency", unit: "ms", form: "reference/subject", of: (value) => value };
 const seven = (value: number) => Array.from({ length: 7 }, (_, at) => value + at / 100);
 
-describe("figures", () => {
-  it("turn the ratio as their form says", () => {
+void describe("figures", () => {
+  void it("turn the ratio as their form says", () => {
     const subject = { name: "ours", results: seven(1) };
     const reference = { name: "theirs", results: seven(2) };
     const [better] = figuresOf("s", [metric], subject, reference);
@@ -16,14 +16,14 @@ describe("figures", () => {
     assert.equal(better!.incomplete, false);
   });
 
-  it("without a reference give the median and the span of the runs", () => {
+  void it("without a reference give the median and the span of the runs", () => {
     const [figure] = figuresOf("s", [{ ...metric, form: "subject" }], { name: "ours", results: [3, 1, 2] });
     assert.deepEqual(figure!.value, { value: 2, low: 1, high: 3 });
     assert.equal(figure!.reference, undefined);
     assert.equal(figure!.incomplete, true);
   });
 
-  it("meet a goal only with their whole interval", () => {
+  void it("meet a goal only with their whole interval", () => {
     const goal = { bound: "at least", value: 1 } as const;
     const judged = (subject: number[], reference: number[]) =>
       verdict(
@@ -36,7 +36,7 @@ describe("figures", () => {
     assert.equal(verdict(plain!), "no goal");
   });
 
-  it("judge bounds from above the other way round", () => {
+  void it("judge bounds from above the other way round", () => {
     const goal = { bound: "at most", value: 1.2 } as const;
     const results = { name: "a", results: seven(1) };
     const [figure] = figuresOf("s", [{ ...metric, form: "subject/reference", goal }], results, results);

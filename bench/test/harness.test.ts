@@ -29,8 +29,8 @@ function contestants(log: string[]) {
   }));
 }
 
-describe("alternation", () => {
-  it("turns the order round every time, so that a drift falls on both sides alike", async () => {
+void describe("alternation", () => {
+  void it("turns the order round every time, so that a drift falls on both sides alike", async () => {
     const log: string[] = [];
     const runs = await alternate(bench(4), "x", contestants(log), String);
     assert.equal(log.join(""), "abbaabba");
@@ -40,7 +40,7 @@ describe("alternation", () => {
     ]);
   });
 
-  it("stops between rounds when the time is up, with as many results on both sides, and says so", async () => {
+  void it("stops between rounds when the time is up, with as many results on both sides, and says so", async () => {
     const log: string[] = [];
     const limited = bench(7, () => log.length >= 3);
     const runs = await alternate(limited, "x", contestants(log), String);
@@ -51,7 +51,7 @@ describe("alternation", () => {
     assert.match(limited.lines.at(-1)!, /out of time after 2 of 7 rounds/);
   });
 
-  it("makes the first round at all events", async () => {
+  void it("makes the first round at all events", async () => {
     const runs = await alternate(
       bench(7, () => true),
       "x",

@@ -22,13 +22,13 @@ function processesOf(pid: number): number {
   return Number(found.stdout.trim());
 }
 
-describe("the bench program", () => {
+void describe("the bench program", () => {
   before(() => {
     directory = mkdtempSync(join(tmpdir(), "bench-main-"));
   });
   after(() => rmSync(directory, { recursive: true }));
 
-  it("measures, reports and leaves nothing behind", () => {
+  void it("measures, reports and leaves nothing behind", () => {
     const output = join(directory, "results.json");
     const line = [PROGRAM, "--quick", "--only", "new-flows", "--subject", "NORMAL", "--output", output];
     const ended = spawnSync(process.execPath, line, { encoding: "utf8", timeout: 120_000 });
@@ -43,7 +43,7 @@ describe("the bench program", () => {
     assert.deepEqual(traces(ended.pid), []);
   });
 
-  it("says which names there are when it is asked for others", () => {
+  void it("says which names there are when it is asked for others", () => {
     const scenario = spawnSync(process.execPath, [PROGRAM, "--subject", "NORMAL", "--only", "x"], { encoding: "utf8" });
     assert.equal(scenario.status, 2);
     assert.match(scenario.stderr, /no scenario x; there are new-flows, crowded/);
@@ -53,7 +53,7 @@ describe("the bench program", () => {
   });
 
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-    it(`undoes everything after ${signal}, if need be at the next start`, async () => {
+    void it(`undoes everything after ${signal}, if need be at the next start`, async () => {
       const line = [PROGRAM, "--quick", "--only", "new-flows", "--subject", "NORMAL"];
       const child = spawn(process.execPath, line, { stdio: ["ignore", "ignore", "pipe"] });
       const pid = child.pid!;

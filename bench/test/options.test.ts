@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseOptions, UsageError } from "../options.ts";
 
-describe("the command line", () => {
-  it("asks for seven runs of everything unless told otherwise", () => {
+void describe("the command line", () => {
+  void it("asks for seven runs of everything unless told otherwise", () => {
     const options = parseOptions([]);
     assert.deepEqual(options, {
       quick: false,
@@ -16,14 +16,14 @@ describe("the command line", () => {
     });
   });
 
-  it("makes one run when it must be quick, and takes a list of scenarios", () => {
+  void it("makes one run when it must be quick, and takes a list of scenarios", () => {
     const options = parseOptions(["--quick", "--only", "tcp,cni"]);
     assert.equal(options.runs, 1);
     assert.deepEqual(options.only, ["tcp", "cni"]);
     assert.equal(parseOptions(["--quick", "--runs", "3"]).runs, 3);
   });
 
-  it("names the option that it cannot obey", () => {
+  void it("names the option that it cannot obey", () => {
     const refused = (...line: string[]) => {
       try {
         parseOptions(line);

@@ -35,8 +35,8 @@ const results: Results = {
   ],
 };
 
-describe("the report", () => {
-  it("is a Markdown table with interval, goal and what could not be measured", () => {
+void describe("the report", () => {
+  void it("is a Markdown table with interval, goal and what could not be measured", () => {
     const text = renderReport(results);
     assert.match(text, /^\| figure \| value \(interval\) \| compared \| goal \| {2}\|$/m);
     assert.match(text, /^\| p50 \| 2 \(2–2\) \| times better than theirs \| ≥ 1 \| met \|$/m);
@@ -44,13 +44,13 @@ describe("the report", () => {
     assert.match(text, /Not measured: across \(no cable\)\./);
   });
 
-  it("sets the committed baseline beside every value", () => {
+  void it("sets the committed baseline beside every value", () => {
     const text = renderReport(results, { ...results, figures: results.figures.slice(0, 1) });
     assert.match(text, /^\| p50 .* met \| 2 \|$/m);
     assert.match(text, /^\| loss .* \| {2}\|$/m);
   });
 
-  it("writes numbers with three digits and no exponent", () => {
+  void it("writes numbers with three digits and no exponent", () => {
     assert.equal(significant(1234.5), "1230");
     assert.equal(significant(1), "1");
     assert.equal(significant(0.98765), "0.988");
@@ -59,7 +59,7 @@ describe("the report", () => {
     assert.equal(significant(Number.POSITIVE_INFINITY), "∞");
   });
 
-  it("refuses results of another format", () => {
+  void it("refuses results of another format", () => {
     const directory = mkdtempSync(join(tmpdir(), "bench-report-"));
     try {
       const path = join(directory, "results.json");

@@ -3,8 +3,8 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { median, percentile, ratioOfMedians, seededRandom } from "../statistics.ts";
 
-describe("statistics", () => {
-  it("percentiles interpolate between neighbours and stay within the sample", () => {
+void describe("statistics", () => {
+  void it("percentiles interpolate between neighbours and stay within the sample", () => {
     assert.equal(percentile([10, 20, 30, 40, 50], 0.5), 30);
     assert.equal(percentile([10, 20], 0.25), 12.5);
     assert.equal(percentile([7], 0.99), 7);
@@ -22,13 +22,13 @@ describe("statistics", () => {
     );
   });
 
-  it("the median does not depend on the order of the sample, and leaves it alone", () => {
+  void it("the median does not depend on the order of the sample, and leaves it alone", () => {
     const sample = [5, 1, 9, 3];
     assert.equal(median(sample), 4);
     assert.deepEqual(sample, [5, 1, 9, 3]);
   });
 
-  it("a ratio's interval holds its value, is reproducible, and narrows to a point when nothing varies", () => {
+  void it("a ratio's interval holds its value, is reproducible, and narrows to a point when nothing varies", () => {
     const estimate = ratioOfMedians([10, 11, 12, 13, 14, 15, 16], [5, 5.5, 6, 6.5, 7, 7.5, 8]);
     assert.equal(estimate.value, 2);
     assert.ok(estimate.low < 2 && estimate.low > 1.2, `low ${estimate.low}`);
@@ -37,12 +37,12 @@ describe("statistics", () => {
     assert.deepEqual(ratioOfMedians([3, 3, 3], [2, 2, 2]), { value: 1.5, low: 1.5, high: 1.5 });
   });
 
-  it("nothing against nothing is parity, something against nothing is infinite", () => {
+  void it("nothing against nothing is parity, something against nothing is infinite", () => {
     assert.equal(ratioOfMedians([0, 0, 0], [0, 0, 0]).value, 1);
     assert.equal(ratioOfMedians([1, 1, 1], [0, 0, 0]).value, Number.POSITIVE_INFINITY);
   });
 
-  it("the seeded source is uniform enough to resample with", () => {
+  void it("the seeded source is uniform enough to resample with", () => {
     const random = seededRandom(42);
     const buckets = Array.from({ length: 10 }, () => 0);
     for (let at = 0; at < 100_000; at++) {

@@ -10,8 +10,8 @@ function addresses(manifest: Manifest): string[] {
   return (manifest.status as { podIPs: { ip: string }[] }).podIPs.map(({ ip }) => ip);
 }
 
-describe("the recorded cluster", () => {
-  it("gives every pod addresses of its own, inside a block of its own node", () => {
+void describe("the recorded cluster", () => {
+  void it("gives every pod addresses of its own, inside a block of its own node", () => {
     const manifests = grown(0, 10_000);
     const pods = manifests.filter(({ kind }) => kind === "Pod");
     assert.equal(pods.length, 10_000);
@@ -30,7 +30,7 @@ describe("the recorded cluster", () => {
     }
   });
 
-  it("grows without touching what is there", () => {
+  void it("grows without touching what is there", () => {
     const names = (manifests: Manifest[]) => manifests.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
     const whole = names(grown(0, 1000));
     const steps = [...names(grown(0, 100)), ...names(grown(100, 1000))];
@@ -38,12 +38,12 @@ describe("the recorded cluster", () => {
     assert.deepEqual(grown(0, 50), grown(0, 50));
   });
 
-  it("has pods as large as real ones are", () => {
+  void it("has pods as large as real ones are", () => {
     const bytes = JSON.stringify(recordedPod(77, 30)).length;
     assert.ok(bytes > 3000 && bytes < 12_000, `${bytes} bytes`);
   });
 
-  it("names every namespace that a pod lives in", () => {
+  void it("names every namespace that a pod lives in", () => {
     const known = new Set(clusterFoundation().map(({ metadata }) => metadata.name));
     for (const { kind, metadata } of grown(0, 1000)) {
       if (kind === "Pod") assert.ok(known.has(metadata.namespace!), `${metadata.name} in ${metadata.namespace}`);

@@ -29,8 +29,8 @@ function frame(): DataView {
   return view;
 }
 
-describe("frames", () => {
-  it("a templated frame is Ethernet, IPv4 and UDP as the standards lay them out", () => {
+void describe("frames", () => {
+  void it("a templated frame is Ethernet, IPv4 and UDP as the standards lay them out", () => {
     const bytes = Buffer.from(frame().buffer);
     assert.equal(bytes.subarray(0, 14).toString("hex"), "02bf0000000202bf000000010800");
     // Version 4, header of five words, 56 bytes, don't fragment, TTL 64, UDP; the checksum was computed by hand.
@@ -38,7 +38,7 @@ describe("frames", () => {
     assert.equal(bytes.subarray(34, 42).toString("hex"), "9c40000900240000");
   });
 
-  it("whatever address is written, the header's checksum verifies", () => {
+  void it("whatever address is written, the header's checksum verifies", () => {
     const view = frame();
     fc.assert(
       fc.property(
@@ -59,7 +59,7 @@ describe("frames", () => {
     );
   });
 
-  it("a stamp survives the wire, times of years of uptime included", () => {
+  void it("a stamp survives the wire, times of years of uptime included", () => {
     const view = frame();
     const read = { sequence: 0, flow: 0, index: 0, sentAt: 0 };
     fc.assert(
@@ -78,7 +78,7 @@ describe("frames", () => {
     );
   });
 
-  it("frames of another run, short frames and other protocols are not taken for ours", () => {
+  void it("frames of another run, short frames and other protocols are not taken for ours", () => {
     const view = frame();
     const read = { sequence: 0, flow: 0, index: 0, sentAt: 0 };
     assert.equal(readStamp(view, 0, FRAME_LENGTH, template.run - 1, read), false);
@@ -87,7 +87,7 @@ describe("frames", () => {
     assert.equal(readStamp(view, 0, FRAME_LENGTH, template.run, read), false);
   });
 
-  it("addresses are parsed strictly", () => {
+  void it("addresses are parsed strictly", () => {
     assert.equal(formatAddress(parseAddress("203.0.113.255")), "203.0.113.255");
     for (const text of ["1.2.3", "1.2.3.4.5", "1.2.3.256", "1.2.3.-4", "1.2.3.", "a.b.c.d"]) {
       assert.throws(() => parseAddress(text), RangeError, text);

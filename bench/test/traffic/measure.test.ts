@@ -18,7 +18,7 @@ let site: Site;
 let running: Running;
 let route: Route;
 
-describe("generator, switch and receiver", () => {
+void describe("generator, switch and receiver", () => {
   before(async () => {
     site = new Site();
     running = await normal.start(site, { pods, sources, idlePorts: 0 });
@@ -35,7 +35,7 @@ describe("generator, switch and receiver", () => {
     for (const namespace of namespaces) assert.ok(!left.includes(namespace), `${namespace} is still there`);
   });
 
-  it("a switch that forwards everything delivers every packet once, at the rate that was asked for", async () => {
+  void it("a switch that forwards everything delivers every packet once, at the rate that was asked for", async () => {
     const result = await measureTraffic(site, route, newFlows(1000, 0.5, sources));
     assert.equal(result.sent, 500);
     assert.equal(result.lost, 0);
@@ -46,7 +46,7 @@ describe("generator, switch and receiver", () => {
     assert.ok(result.goodput > 100 && result.goodput < 1100, `goodput ${result.goodput}`);
   });
 
-  it("several packets per flow: the first and the later ones are told apart", async () => {
+  void it("several packets per flow: the first and the later ones are told apart", async () => {
     const plan: TrafficPlan = { flowsPerSecond: 500, flows: 50, packetsPerFlow: 4, gap: 0.005, variation: sources };
     const result = await measureTraffic(site, route, plan);
     assert.equal(result.lost, 0);
@@ -54,7 +54,7 @@ describe("generator, switch and receiver", () => {
     assert.equal(result.receiver.later.count, 150);
   });
 
-  it("what the switch drops is counted as lost", async () => {
+  void it("what the switch drops is counted as lost", async () => {
     const own = running.switch;
     // Every second source address is dropped.
     own.openflow("add-flow", own.bridge, ["priority=100,ip,nw_src=10.64.0.0/255.255.0.1,actions=drop"]);
@@ -64,7 +64,7 @@ describe("generator, switch and receiver", () => {
     assert.equal(result.lost, 100);
   });
 
-  it("what the switch sends twice is counted as duplicated", async () => {
+  void it("what the switch sends twice is counted as duplicated", async () => {
     const own = running.switch;
     const port = own.configure("get", "interface", route.to.port, "ofport").trim();
     own.openflow("add-flow", own.bridge, [`priority=100,ip,actions=output:${port},output:${port}`]);
@@ -74,7 +74,7 @@ describe("generator, switch and receiver", () => {
     assert.equal(result.receiver.duplicates, 100);
   });
 
-  it("packets that are steered by destination reach a pod in promiscuous fashion, whatever their address", async () => {
+  void it("packets that are steered by destination reach a pod in promiscuous fashion, whatever their address", async () => {
     const scattered: Variation = {
       field: "destination",
       base: parseAddress("10.128.0.0"),
@@ -86,7 +86,7 @@ describe("generator, switch and receiver", () => {
     assert.equal(result.lost, 0);
   });
 
-  it("the switch's processor time grows with the packets it handles", async () => {
+  void it("the switch's processor time grows with the packets it handles", async () => {
     const beforeRun = running.switch.cpu();
     await measureTraffic(site, route, newFlows(5000, 0.4, sources));
     const afterRun = running.switch.cpu();

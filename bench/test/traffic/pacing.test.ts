@@ -4,8 +4,8 @@ import { monotonicNow, removeTimerSlack, sleepUntil } from "../../traffic/libc.t
 import { Pacer } from "../../traffic/pacing.ts";
 import { percentile } from "../../statistics.ts";
 
-describe("pacing", () => {
-  it("a pacer is never early and reports by how much it was late, on a scripted clock", () => {
+void describe("pacing", () => {
+  void it("a pacer is never early and reports by how much it was late, on a scripted clock", () => {
     let time = 1000;
     const overshoot = [0, 50, 700];
     const pacer = new Pacer({
@@ -23,7 +23,7 @@ describe("pacing", () => {
     assert.equal(pacer.waitFor(3.5e-6), 200);
   });
 
-  it("a sleep that a signal cuts short is resumed", () => {
+  void it("a sleep that a signal cuts short is resumed", () => {
     let time = 0;
     let sleeps = 0;
     const pacer = new Pacer({
@@ -37,7 +37,7 @@ describe("pacing", () => {
     assert.equal(sleeps, 3);
   });
 
-  it("on the real clock half of 500 wake-ups are less than a millisecond late", () => {
+  void it("on the real clock half of 500 wake-ups are less than a millisecond late", () => {
     removeTimerSlack();
     const pacer = new Pacer({ now: monotonicNow, sleepUntil });
     const late: number[] = [];

@@ -26,8 +26,8 @@ function copies(plan: TrafficPlan): PlannedPacket[] {
   return all;
 }
 
-describe("plans", () => {
-  it("every packet of a new-flow plan opens a flow, evenly spaced", () => {
+void describe("plans", () => {
+  void it("every packet of a new-flow plan opens a flow, evenly spaced", () => {
     const all = copies(newFlows(2000, 0.5, variation));
     assert.equal(all.length, 1000);
     for (const [at, packet] of all.entries()) {
@@ -37,7 +37,7 @@ describe("plans", () => {
     }
   });
 
-  it("any plan sends each packet of each flow once, in order of time, and each flow's packets in their order", () => {
+  void it("any plan sends each packet of each flow once, in order of time, and each flow's packets in their order", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 60 }),
@@ -62,7 +62,7 @@ describe("plans", () => {
     );
   });
 
-  it("live flows are opened at the rate and each is seen again within flows/rate seconds", () => {
+  void it("live flows are opened at the rate and each is seen again within flows/rate seconds", () => {
     const plan = liveFlows(100, 1000, 1, variation);
     assert.equal(plan.packetsPerFlow, 10);
     const lastSeen = new Map<number, number>();
@@ -74,7 +74,7 @@ describe("plans", () => {
     assert.equal(lastSeen.size, 100);
   });
 
-  it("a scattered prefix is a permutation: random looks, no address twice", () => {
+  void it("a scattered prefix is a permutation: random looks, no address twice", () => {
     const scattered: Variation = { ...variation, bits: 10, scatter: true };
     const seen = new Set<number>();
     let neighbours = 0;
@@ -90,13 +90,13 @@ describe("plans", () => {
     assert.ok(neighbours < 10, `${neighbours} neighbours in a row`);
   });
 
-  it("two runs with different first flows share no address", () => {
+  void it("two runs with different first flows share no address", () => {
     const first = new Set(Array.from({ length: 500 }, (_, flow) => flowAddress(variation, flow)));
     const second = { ...variation, first: 500 };
     for (let flow = 0; flow < 500; flow++) assert.ok(!first.has(flowAddress(second, flow)));
   });
 
-  it("the yielded object is reused, which the generator relies on not to allocate", () => {
+  void it("the yielded object is reused, which the generator relies on not to allocate", () => {
     const all = [...schedule(newFlows(10, 1, variation))];
     assert.equal(new Set(all).size, 1);
     assert.equal(packets(newFlows(10, 1, variation)).length, 10);

@@ -10,8 +10,8 @@ function arrival(
   return [{ sequence: 0, flow, index, sentAt: 1e9 }, 1e9 + latencyMilliseconds * 1e6];
 }
 
-describe("the tally", () => {
-  it("loss, duplicates, reordering and the two kinds of latency are told apart", () => {
+void describe("the tally", () => {
+  void it("loss, duplicates, reordering and the two kinds of latency are told apart", () => {
     const tally = new Tally(3, 3);
     tally.record(...arrival(0, 0, 2));
     tally.record(...arrival(0, 2, 4));
@@ -29,7 +29,7 @@ describe("the tally", () => {
     assert.equal(summary.lastArrival, 1e9 + 5e6);
   });
 
-  it("packets that the plan does not have are counted apart and harm nothing", () => {
+  void it("packets that the plan does not have are counted apart and harm nothing", () => {
     const tally = new Tally(2, 1);
     tally.record(...arrival(2, 0, 1));
     tally.record(...arrival(0, 1, 1));
@@ -39,7 +39,7 @@ describe("the tally", () => {
     assert.deepEqual(tally.summary().first, { count: 0, p50: 0, p90: 0, p99: 0, max: 0 });
   });
 
-  it("a clock difference below zero counts as an instant delivery, not as a loss", () => {
+  void it("a clock difference below zero counts as an instant delivery, not as a loss", () => {
     const tally = new Tally(1, 1);
     tally.record(...arrival(0, 0, -0.001));
     tally.record(...arrival(0, 0, 1));
