@@ -121,8 +121,7 @@ export class Lab {
 
   /** `kubectl apply` of objects or of YAML text. */
   async apply(manifests: string | readonly unknown[]): Promise<string> {
-    const text =
-      typeof manifests === "string" ? manifests : JSON.stringify({ apiVersion: "v1", kind: "List", items: manifests });
+    const text = typeof manifests === "string" ? manifests : documents(manifests);
     return await this.kubectl(["apply", "-f", "-"], { input: text });
   }
 
@@ -134,7 +133,7 @@ export class Lab {
   /** Creates pods in one call. */
   async createPods(requests: readonly PodRequest[]): Promise<void> {
     await this.kubectl(["create", "-f", "-"], {
-      input: JSON.stringify({ apiVersion: "v1", kind: "List", items: requests.map(podManifest) }),
+      input: documents(requests.map(podManifest)),
     });
   }
 
@@ -301,6 +300,10 @@ export function podManifest(request: PodRequest): Record<string, unknown> {
       ...request.spec,
     },
   };
+}
+
+function documents(objects: readonly unknown[]): string {
+  return objects.map((object) => JSON.stringify(object)).join("\n");
 }
 
 function splitPod(pod: string): [string, string] {
