@@ -16,7 +16,10 @@ export interface MetricsSource {
   };
   /** Per local pod: misses, packets that its meter dropped, packets sent under a false name. */
   perPod(): Iterable<{ pod: string; misses: number; metered: number; spoofed: number }>;
-  readonly operations: ReadonlyMap<string, { readonly count: number; readonly failed: number; readonly seconds: number }>;
+  readonly operations: ReadonlyMap<
+    string,
+    { readonly count: number; readonly failed: number; readonly seconds: number }
+  >;
   addresses(): Iterable<{ subnet: string; block: string; used: number; capacity: number }>;
 }
 
@@ -35,7 +38,11 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
   counter("fabric_verdicts_without_entry_total", "Verdicts given to a packet without an entry.", counters.withoutEntry);
   counter("fabric_packets_held_total", "Packets that waited for a fact.", counters.held);
   counter("fabric_packets_hold_expired_total", "Held packets dropped because no fact came.", counters.holdExpired);
-  counter("fabric_packets_hold_overflow_total", "Packets dropped because their port held enough.", counters.holdOverflow);
+  counter(
+    "fabric_packets_hold_overflow_total",
+    "Packets dropped because their port held enough.",
+    counters.holdOverflow,
+  );
   counter("fabric_packets_hold_lost_total", "Held packets lost with the switch's connection.", counters.holdLost);
   counter("fabric_packets_refused_absent_total", "Packets to an address that nobody held.", counters.refusedAbsent);
   counter("fabric_packet_ins_unreadable_total", "Packet-ins that could not be read.", counters.unreadable);

@@ -95,7 +95,9 @@ export class View implements Facts {
 
   endpointAt(address: Ip): Endpoint | undefined {
     const local =
-      this.#localByAddress.get(address) ?? this.#nodeAddresses.get(address) ?? this.#localSources.lookup(address)?.value;
+      this.#localByAddress.get(address) ??
+      this.#nodeAddresses.get(address) ??
+      this.#localSources.lookup(address)?.value;
     if (local !== undefined) return local;
     // A pod that the API still lists on this node and that has no port here is gone, or not there yet.
     const pod = this.#podsByAddress.get(address)?.findLast((candidate) => candidate.node !== this.node);

@@ -19,13 +19,13 @@ import {
   PortNumbers,
   type PodPort,
 } from "./ports.ts";
-import { checkPodInterface, makePodInterface, removeHostInterface } from "./wiring.ts";
+import { checkPodInterface, makePodInterface, removeHostInterface, type Kernel } from "./wiring.ts";
 
 /** Addresses for a pod, from the blocks of this node. */
 export interface PodAddresses {
   /** @throws an error that names subnet, rule and remedy when there is none */
   allocate(owner: { namespace: string; name: string; uid: string; container: string }): Promise<PodAddressing>;
-  release(addresses: readonly Ip[]): void;
+  release(container: string): void;
   gatewaysOf(subnet: string): readonly Ip[];
 }
 
@@ -40,6 +40,7 @@ export interface PodAddressing {
 export interface AttachmentServiceOptions {
   readonly database: OvsdbClient;
   readonly cache: Cache<SwitchTables>;
+  readonly kernel: Kernel;
   readonly bridge: string;
   readonly datapathType: "netdev" | "system";
   readonly addresses: PodAddresses;
@@ -128,7 +129,7 @@ export class AttachmentService implements Attachments {
     const { containerId, ifname, netns } = request;
     const present = this.#ports.get(`${containerId}/${ifname}`);
     if (present !== undefined) {
-      const problems = this.#problems(present);
+      const problems = await this.#problems(present);
       if (problems.length === 0) return this.#attachment(present);
       // A half of an earlier ADD that a crash left behind: away with it, and again from the start.
       await this.#del(containerId, ifname);
@@ -145,7 +146,7 @@ export class AttachmentService implements Attachments {
     try {
       const owner = { namespace: pod.namespace, name: pod.name, uid: pod.uid ?? "", container: containerId };
       const addressing = await this.#options.addresses.allocate(owner);
-      undo.push(() => this.#options.addresses.release(addressing.addresses));
+      undo.push(() => this.#options.addresses.release(containerId));
       const port: PodPort = {
         ...owner,
         ifname,
@@ -162,10 +163,10 @@ export class AttachmentService implements Attachments {
       const local = localPortOf(port);
       const entries = this.#options.entries.addPod(local);
       undo.push(() => this.#options.entries.removePod(port.ofport));
-      undo.push(() => removeHostInterface(port.hostInterface));
+      undo.push(() => removeHostInterface(this.#options.kernel, port.hostInterface));
       await Promise.all([
         entries,
-        makePodInterface({
+        makePodInterface(this.#options.kernel, {
           hostInterface: port.hostInterface,
           netns,
           ifname,
@@ -205,12 +206,12 @@ export class AttachmentService implements Attachments {
     await Promise.all([
       port === undefined ? undefined : this.#options.entries.removePod(port.ofport),
       this.#removePort(hostInterface),
-      removeHostInterface(hostInterface),
+      removeHostInterface(this.#options.kernel, hostInterface),
     ]);
     if (port === undefined) return;
     this.#ports.delete(key);
     this.#numbers.release(port.ofport);
-    this.#options.addresses.release(port.addresses);
+    this.#options.addresses.release(container);
   }
 
   async #check(request: AttachRequest): Promise<void> {
@@ -222,14 +223,14 @@ export class AttachmentService implements Attachments {
         "delete the pod, its workload makes another",
       );
     }
-    const problems = this.#problems(port);
+    const problems = await this.#problems(port);
     if (problems.length > 0) {
       throw new CniError(fabricFailure, problems.join("; "), "delete the pod, its workload makes another");
     }
   }
 
-  #problems(port: PodPort): string[] {
-    const problems = checkPodInterface({
+  async #problems(port: PodPort): Promise<string[]> {
+    const problems = await checkPodInterface(this.#options.kernel, {
       hostInterface: port.hostInterface,
       netns: port.netns,
       ifname: port.ifname,
@@ -338,4 +339,3 @@ function asCniError(error: unknown): CniError {
   const text = message ?? String(error);
   return new CniError(fabricFailure, code === undefined ? text : `${code}: ${text}`, retryRemedy, { cause: error });
 }
-

@@ -264,7 +264,6 @@ export function isOwn(flow: Flow): boolean {
   return tableName(flow.table) !== undefined && decodeCookie(flow.cookie) !== undefined;
 }
 
-
 function meterMod(command: "add" | "modify" | "delete", meter: number, rate: number): Message {
   return {
     type: "meter_mod",

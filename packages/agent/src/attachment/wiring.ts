@@ -1,0 +1,114 @@
+/** A pod's interface in the kernel: a veth whose one end is the pod's, with its addresses and its one way out. */
+import { LinkError, netnsExists, RouteSocket, setSysctls } from "@beyondfabric/link";
+import { ipFamily, type Ip, type Mac } from "@beyondfabric/packet";
+
+export interface PodInterface {
+  readonly hostInterface: string;
+  /** Path of the pod's network namespace. */
+  readonly netns: string;
+  readonly ifname: string;
+  readonly mac: Mac;
+  /** bytes */
+  readonly mtu: number;
+  readonly addresses: readonly Ip[];
+  readonly gateways: readonly Ip[];
+}
+
+export interface Kernel {
+  /** The node's own namespace. */
+  readonly node: RouteSocket;
+}
+
+/**
+ * Makes the interface and everything on it. The userspace datapath takes frames as they leave the pod, so they must
+ * leave with their checksums: `checksumInSoftware` switches the offload off at the pod's end.
+ */
+export async function makePodInterface(
+  { node }: Kernel,
+  wanted: PodInterface & { readonly checksumInSoftware: boolean },
+): Promise<void> {
+  // The host's end is a cable: the node must not speak on it, least of all neighbour discovery.
+  const { peerIndex: index } = await node.createVeth({
+    host: wanted.hostInterface,
+    hostLinkLocal: false,
+    hostUp: true,
+    peer: wanted.ifname,
+    peerNetns: wanted.netns,
+    peerMac: wanted.mac,
+    mtu: wanted.mtu,
+  });
+  const hasIpv6 = wanted.addresses.some((address) => ipFamily(address) === 6);
+  setSysctls(
+    {
+      [`ipv6/conf/${wanted.ifname}/disable_ipv6`]: hasIpv6 ? 0 : 1,
+      ...(hasIpv6
+        ? {
+            // Addresses are unique by allocation, and nobody else is on this link.
+            [`ipv6/conf/${wanted.ifname}/accept_dad`]: 0,
+            [`ipv6/conf/${wanted.ifname}/accept_ra`]: 0,
+          }
+        : {}),
+    },
+    wanted.netns,
+  );
+  await using pod = RouteSocket.open(wanted.netns);
+  if (wanted.checksumInSoftware) await pod.disableTransmitChecksum(wanted.ifname);
+  await pod.setLink(index, { up: true });
+  const loopback = await pod.findLink("lo");
+  if (loopback?.up === false) await pod.setLink(loopback.index, { up: true });
+  for (const address of wanted.addresses) {
+    await pod.addAddress({ dev: index, cidr: hostPrefix(address), nodad: true });
+  }
+  for (const gateway of wanted.gateways) {
+    await pod.addRoute({ dst: hostPrefix(gateway), dev: index, ...(ipFamily(gateway) === 4 ? { scope: "link" } : {}) });
+    await pod.addRoute({ dst: anywhere(gateway), gateway, dev: index });
+  }
+}
+
+/** Removes the host's end, and the pod's with it. Nothing happens when it is gone. */
+export async function removeHostInterface({ node }: Kernel, hostInterface: string): Promise<void> {
+  await node.deleteLink(hostInterface);
+}
+
+/** What is not as it was made, one sentence each. */
+export async function checkPodInterface({ node }: Kernel, expected: PodInterface): Promise<string[]> {
+  const problems: string[] = [];
+  if ((await node.findLink(expected.hostInterface)) === undefined) {
+    problems.push(`the node's end ${expected.hostInterface} is missing`);
+  }
+  if (!netnsExists(expected.netns)) return [...problems, `network namespace ${expected.netns} is missing`];
+  await using pod = RouteSocket.open(expected.netns);
+  const link = await pod.findLink(expected.ifname);
+  if (link === undefined) return [...problems, `interface ${expected.ifname} is missing in the pod`];
+  if (!link.up) problems.push(`interface ${expected.ifname} is down`);
+  if (link.mac !== expected.mac) problems.push(`interface ${expected.ifname} has MAC ${link.mac}, not ${expected.mac}`);
+  if (link.mtu !== expected.mtu) problems.push(`interface ${expected.ifname} has MTU ${link.mtu}, not ${expected.mtu}`);
+  const present = new Set((await pod.listAddresses(link.index)).map(({ cidr }) => cidr));
+  for (const address of expected.addresses) {
+    if (!present.has(hostPrefix(address)))
+      problems.push(`address ${hostPrefix(address)} is missing on ${expected.ifname}`);
+  }
+  const routes = await pod.listRoutes({ dev: link.index });
+  for (const gateway of expected.gateways) {
+    const found = routes.some((route) => route.gateway === gateway && isAnywhere(route.dst));
+    if (!found) problems.push(`the default route through ${gateway} is missing`);
+  }
+  return problems;
+}
+
+/** Whether a refusal of the kernel means that the pod's namespace is not there (any more). */
+export function namespaceIsMissing(error: unknown): boolean {
+  return error instanceof LinkError && error.code === "LINK_NO_NAMESPACE";
+}
+
+function hostPrefix(address: Ip): string {
+  return `${address}/${ipFamily(address) === 4 ? 32 : 128}`;
+}
+
+function anywhere(gateway: Ip): string {
+  return ipFamily(gateway) === 4 ? "0.0.0.0/0" : "::/0";
+}
+
+function isAnywhere(destination: string): boolean {
+  return destination === "0.0.0.0/0" || destination === "::/0";
+}

@@ -1,0 +1,69 @@
+/**
+ * From `Network` and `Subnet` objects to what the node does: which subnets exist, how tunnels are made, how large packets
+ * may be. Objects that break rules are left out, and said to be.
+ */
+import type { SubnetFact } from "@beyondfabric/datapath";
+import {
+  validateNetworks,
+  validateSubnets,
+  type Network,
+  type OverlayNetwork,
+  type Subnet,
+  type Violation,
+} from "@beyondfabric/kube/kinds";
+
+export interface Topology {
+  /** Subnets of sound overlay networks. */
+  readonly subnets: readonly Subnet[];
+  readonly facts: readonly SubnetFact[];
+  /** The overlay whose tunnels this node makes; one kind of tunnel port serves all virtual networks of that kind. */
+  readonly overlay: OverlayNetwork | undefined;
+  readonly vnis: readonly number[];
+  readonly violations: readonly Violation[];
+}
+
+export function topologyOf(networks: readonly Network[], subnets: readonly Subnet[]): Topology {
+  const violations = [...validateNetworks(networks), ...validateSubnets(subnets)];
+  const refused = new Set(violations.map(({ object }) => object));
+  const overlays = networks.filter(
+    (network): network is OverlayNetwork => network.type === "Overlay" && !refused.has(`Network/${network.name}`),
+  );
+  const overlay = overlays[0];
+  const served = overlays.filter(
+    (network) => network.encapsulation === overlay?.encapsulation && network.port === overlay.port,
+  );
+  const byName = new Map(served.map((network) => [network.name, network]));
+  const sound = subnets.filter((subnet) => !refused.has(`Subnet/${subnet.name}`) && byName.has(subnet.network));
+  for (const subnet of subnets) {
+    if (refused.has(`Subnet/${subnet.name}`) || byName.has(subnet.network)) continue;
+    violations.push({
+      object: `Subnet/${subnet.name}`,
+      field: "spec.network",
+      rule: `names ${subnet.network}, which is no overlay network that this node serves`,
+      remedy: "create that Network, or name one that exists (`kubectl get networks`)",
+    });
+  }
+  return {
+    subnets: sound,
+    facts: sound.flatMap((subnet) =>
+      subnet.families.map(({ cidr, gateway }) => ({
+        name: subnet.name,
+        cidr,
+        gateway,
+        vni: byName.get(subnet.network)!.vni,
+      })),
+    ),
+    overlay,
+    vnis: served.map(({ vni }) => vni),
+    violations,
+  };
+}
+
+/** Bytes that a tunnel adds to a packet over IPv4: outer Ethernet payload headers plus the inner Ethernet header. */
+export const tunnelOverhead = { VXLAN: 50, Geneve: 50, GRE: 42 } as const;
+
+export function podMtu(overlay: OverlayNetwork | undefined, linkMtu: number): number {
+  if (overlay === undefined) return linkMtu;
+  const fits = linkMtu - tunnelOverhead[overlay.encapsulation];
+  return overlay.mtu === undefined ? fits : Math.min(overlay.mtu, fits);
+}

@@ -1,0 +1,160 @@
+/**
+ * The node's own side of the network: `fabric0` with the node's cluster addresses and the routes to all subnets, the
+ * packet filter, and, where the datapath needs it, the NIC's addresses on the bridge that took the NIC. Declared: every
+ * call compares and repairs, because the userspace datapath takes its interfaces away when it dies and makes new ones.
+ */
+import { applyRuleset, moveAddresses, readTable, RouteSocket, setSysctls } from "@beyondfabric/link";
+import { formatCidr, ipFamily, type Cidr, type Ip } from "@beyondfabric/packet";
+import { AgentError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { ruleset, tableName } from "./ruleset.ts";
+
+export interface HostNetworkFacts {
+  readonly hostInterface: string;
+  /** bytes */
+  readonly mtu: number;
+  readonly nodeAddresses: readonly Ip[];
+  readonly subnets: readonly { readonly cidr: Cidr; readonly gateway: Ip; readonly natOutgoing: boolean }[];
+}
+
+/** What a NIC had before a bridge took it; kept so that a bridge that is made anew gets it back. */
+export interface UplinkAddresses {
+  readonly addresses: readonly string[];
+  readonly routes: readonly { readonly dst: string; readonly gateway?: string }[];
+}
+
+export class HostNetwork {
+  readonly #socket: RouteSocket;
+  readonly #logger: Logger;
+  #appliedRuleset = "";
+
+  constructor(socket: RouteSocket, logger: Logger) {
+    this.#socket = socket;
+    this.#logger = logger;
+  }
+
+  /** Makes the node's side as declared. False when `fabric0` is not there yet. */
+  async ensure(facts: HostNetworkFacts): Promise<boolean> {
+    const link = await this.#socket.findLink(facts.hostInterface);
+    if (link === undefined) return false;
+    setSysctls({
+      "ipv4/ip_forward": 1,
+      "ipv6/conf/all/forwarding": 1,
+      [`ipv4/conf/${facts.hostInterface}/rp_filter`]: 0,
+      [`ipv6/conf/${facts.hostInterface}/accept_dad`]: 0,
+      [`ipv6/conf/${facts.hostInterface}/accept_ra`]: 0,
+    });
+    if (link.mtu !== facts.mtu || !link.up) await this.#socket.setLink(link.index, { mtu: facts.mtu, up: true });
+    await this.#ensureAddresses(link.index, facts.nodeAddresses);
+    await this.#ensureRoutes(link.index, facts);
+    await this.#ensureRuleset(facts);
+    return true;
+  }
+
+  async #ensureAddresses(dev: number, wanted: readonly Ip[]): Promise<void> {
+    const present = new Map((await this.#socket.listAddresses(dev)).map((address) => [address.cidr, address]));
+    for (const address of wanted) {
+      const cidr = hostPrefix(address);
+      if (!present.delete(cidr)) await this.#socket.addAddress({ dev, cidr, nodad: true });
+    }
+    for (const [cidr, address] of present) {
+      if (address.scope === "global") await this.#socket.deleteAddress(dev, cidr);
+    }
+  }
+
+  async #ensureRoutes(dev: number, { subnets, nodeAddresses }: HostNetworkFacts): Promise<void> {
+    const present = await this.#socket.listRoutes({ dev });
+    const wanted = new Set<string>();
+    for (const { cidr, gateway } of subnets) {
+      const src = nodeAddresses.find((address) => ipFamily(address) === cidr.family);
+      if (src === undefined) continue;
+      const dst = formatCidr(cidr);
+      wanted.add(dst);
+      const stands = present.some(
+        (route) => route.dst === dst && route.gateway === gateway && (cidr.family === 6 || route.src === src),
+      );
+      if (!stands) await this.#socket.addRoute({ dst, gateway, dev, src, onlink: true, replace: true });
+    }
+    for (const route of present) {
+      if (route.protocol === staticProtocol && route.gateway !== undefined && !wanted.has(route.dst)) {
+        await this.#socket.deleteRoute({ dst: route.dst, dev, gateway: route.gateway });
+      }
+    }
+  }
+
+  async #ensureRuleset(facts: HostNetworkFacts): Promise<void> {
+    const text = ruleset(facts);
+    if (text === this.#appliedRuleset && (await readTable("inet", tableName)) !== undefined) return;
+    await applyRuleset(text);
+    this.#appliedRuleset = text;
+  }
+
+  /**
+   * Brings the addresses and routes of a NIC to the bridge that took it. `remembered` is what the bridge had in a former
+   * life. Returns what the bridge has now; undefined when the bridge's interface is not there yet.
+   */
+  async ensureUplink(
+    nic: string,
+    bridge: string,
+    remembered: UplinkAddresses | undefined,
+  ): Promise<UplinkAddresses | undefined> {
+    const [from, to] = await Promise.all([this.#socket.findLink(nic), this.#socket.findLink(bridge)]);
+    if (to === undefined) return undefined;
+    if (from === undefined) {
+      throw new AgentError(
+        "AGENT_TUNNEL_INTERFACE",
+        `tunnel.interface names ${nic}, which does not exist on this node; name an interface of \`ip link\``,
+      );
+    }
+    if (!from.up) await this.#socket.setLink(from.index, { up: true });
+    if (to.mtu !== from.mtu || !to.up) await this.#socket.setLink(to.index, { mtu: from.mtu, up: true });
+    await this.#socket.disableTransmitChecksum(nic).catch((error: unknown) => {
+      this.#logger.warn({ err: error, nic }, "checksum offload of the NIC stays as it is");
+    });
+    const { addresses } = await moveAddresses(this.#socket, from.index, to.index);
+    if (addresses.length > 0) this.#logger.info({ nic, bridge, addresses }, "moved the NIC's addresses to its bridge");
+    await this.#giveBack(to.index, remembered);
+    return await this.#uplinkAddresses(to.index);
+  }
+
+  async #giveBack(dev: number, remembered: UplinkAddresses | undefined): Promise<void> {
+    if (remembered === undefined) return;
+    const present = new Set((await this.#socket.listAddresses(dev)).map(({ cidr }) => cidr));
+    for (const cidr of remembered.addresses) {
+      if (!present.has(cidr)) await this.#socket.addAddress({ dev, cidr, nodad: true });
+    }
+    const routes = await this.#socket.listRoutes({ dev });
+    for (const { dst, gateway } of remembered.routes) {
+      if (routes.some((route) => route.dst === dst && route.gateway === gateway)) continue;
+      await this.#socket.addRoute({ dst, dev, replace: true, ...(gateway === undefined ? {} : { gateway }) });
+    }
+  }
+
+  async #uplinkAddresses(dev: number): Promise<UplinkAddresses> {
+    const addresses = (await this.#socket.listAddresses(dev)).filter(({ scope }) => scope === "global");
+    const routes = (await this.#socket.listRoutes({ dev })).filter(
+      ({ protocol, type, multipath }) => protocol !== kernelProtocol && type === "unicast" && !multipath,
+    );
+    return {
+      addresses: addresses.map(({ cidr }) => cidr),
+      routes: routes.map(({ dst, gateway }) => ({ dst, ...(gateway === undefined ? {} : { gateway }) })),
+    };
+  }
+
+  /** MTU and first IPv4 address of an interface; undefined when it is not there. */
+  async interfaceFacts(name: string): Promise<{ mtu: number; ipv4: Ip | undefined } | undefined> {
+    const link = await this.#socket.findLink(name);
+    if (link === undefined) return undefined;
+    const addresses = await this.#socket.listAddresses(link.index);
+    const first = addresses.find(({ family, scope }) => family === 4 && scope === "global");
+    return { mtu: link.mtu, ipv4: first?.cidr.split("/", 1)[0] };
+  }
+}
+
+/** RTPROT_KERNEL and RTPROT_STATIC of linux/rtnetlink.h. */
+const kernelProtocol = 2;
+const staticProtocol = 4;
+
+function hostPrefix(address: Ip): string {
+  return `${address}/${ipFamily(address) === 4 ? 32 : 128}`;
+}

@@ -1,0 +1,11 @@
+/** The built-in kinds that we speak of, as the API addresses them. */
+import type { Resource } from "./request.ts";
+
+function core(plural: string, kind: string, namespaced: boolean): Resource {
+  return { group: "", version: "v1", plural, kind, namespaced };
+}
+
+export const podResource = core("pods", "Pod", true);
+export const nodeResource = core("nodes", "Node", false);
+export const namespaceResource = core("namespaces", "Namespace", false);
+export const eventResource = core("events", "Event", true);

@@ -1,0 +1,248 @@
+/**
+ * A lab for system tests, driven only through what a person has: `bin/fabric-lab` and `kubectl`. The control plane is
+ * chosen with FABRIC_CONTROL_PLANE (`embedded`, or `kubernetes` in `make verify`).
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const root = resolve(import.meta.dirname, "../..");
+
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface PodSpec {
+  readonly name: string;
+  readonly node?: string;
+  readonly namespace?: string;
+  /** A shell line that runs for the life of the pod; absent: the pod sleeps. */
+  readonly run?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly hostNetwork?: boolean;
+}
+
+export interface PodInfo {
+  readonly name: string;
+  readonly namespace: string;
+  readonly node: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
+
+export interface UpOptions {
+  readonly nodes?: number;
+  readonly config?: string;
+}
+
+/** An echo server for TCP and UDP on port 7000, both families, and a sink and source of bytes on 7001 and 7002. */
+export const echoServer = [
+  "socat TCP6-LISTEN:7000,fork,reuseaddr,ipv6only=0 EXEC:cat &",
+  "socat UDP6-RECVFROM:7000,fork,reuseaddr,ipv6only=0 EXEC:cat &",
+  "socat -u TCP6-LISTEN:7001,fork,reuseaddr,ipv6only=0 EXEC:'sha256sum' &",
+  "socat -U TCP6-LISTEN:7002,fork,reuseaddr,ipv6only=0 EXEC:'head -c 1048576 /dev/zero' &",
+  "wait",
+].join(" ");
+
+export class Lab {
+  readonly name: string;
+  readonly #scratch = mkdtempSync(join(tmpdir(), "fabric-system-"));
+  #kubeconfig = "";
+
+  private constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Brings a lab of its own name up. Throws with the output of `up` when it fails. */
+  static async up(name: string, { nodes = 3, config }: UpOptions = {}): Promise<Lab> {
+    const lab = new Lab(name);
+    const plane = process.env["FABRIC_CONTROL_PLANE"] ?? "embedded";
+    const args = ["up", "--name", name, "--nodes", String(nodes), "--control-plane", plane];
+    if (config !== undefined) {
+      const path = join(lab.#scratch, "lab.yaml");
+      writeFileSync(path, config);
+      args.push("--config", path);
+    }
+    await lab.#command(["down", "--name", name], 60_000);
+    const up = await lab.#command(args, 180_000);
+    if (up.code !== 0) throw new Error(`fabric-lab up failed:\n${up.stdout}${up.stderr}`);
+    lab.#kubeconfig = (await lab.#command(["kubeconfig", "--name", name])).stdout.trim();
+    return lab;
+  }
+
+  async down(): Promise<Outcome> {
+    const outcome = await this.#command(["down", "--name", this.name], 60_000);
+    rmSync(this.#scratch, { recursive: true, force: true });
+    return outcome;
+  }
+
+  /** Any `fabric-lab` command about this lab. */
+  lab(...args: string[]): Promise<Outcome> {
+    const [verb = "", ...rest] = args;
+    return this.#command([verb, "--name", this.name, ...rest]);
+  }
+
+  exec(pod: string, ...command: string[]): Promise<Outcome> {
+    return this.lab("exec", pod.includes("/") ? pod : `default/${pod}`, "--", ...command);
+  }
+
+  node(node: string, ...command: string[]): Promise<Outcome> {
+    return this.lab("node", node, "--", ...command);
+  }
+
+  host(host: string, ...command: string[]): Promise<Outcome> {
+    return this.lab("host", host, "--", ...command);
+  }
+
+  async component(node: string, component: string, action: "stop" | "start" | "kill" | "pid"): Promise<string> {
+    const outcome = await this.lab("component", node, component, action);
+    if (outcome.code !== 0) throw new Error(`component ${node} ${component} ${action}: ${outcome.stderr}`);
+    return outcome.stdout.trim();
+  }
+
+  kubectl(...args: string[]): Promise<Outcome> {
+    return run("kubectl", ["--kubeconfig", this.#kubeconfig, ...args]);
+  }
+
+  async mustKubectl(...args: string[]): Promise<string> {
+    const outcome = await this.kubectl(...args);
+    if (outcome.code !== 0) throw new Error(`kubectl ${args.join(" ")}: ${outcome.stderr}${outcome.stdout}`);
+    return outcome.stdout;
+  }
+
+  async apply(...objects: object[]): Promise<string> {
+    const path = join(this.#scratch, `apply-${Math.random().toString(36).slice(2)}.json`);
+    writeFileSync(path, JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
+    return await this.mustKubectl("apply", "-f", path);
+  }
+
+  /** Creates pods and waits until all of them are ready. */
+  async pods(...specs: PodSpec[]): Promise<PodInfo[]> {
+    await this.apply(...specs.map(podObject));
+    return await Promise.all(specs.map((spec) => this.podReady(spec.name, spec.namespace)));
+  }
+
+  async podReady(name: string, namespace = "default", timeout = 60_000): Promise<PodInfo> {
+    return await until(
+      `pod ${namespace}/${name} is ready`,
+      async () => {
+        const got = await this.kubectl("get", "pod", "-n", namespace, name, "-o", "json");
+        if (got.code !== 0) return undefined;
+        const pod = JSON.parse(got.stdout) as {
+          spec: { nodeName?: string };
+          status: { podIPs?: { ip: string }[]; conditions?: { type: string; status: string }[] };
+        };
+        const ready = pod.status.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
+        const ips = pod.status.podIPs?.map(({ ip }) => ip) ?? [];
+        if (ready !== true || ips.length === 0) return undefined;
+        return {
+          name,
+          namespace,
+          node: pod.spec.nodeName ?? "",
+          ipv4: ips.find((ip) => !ip.includes(":")) ?? "",
+          ipv6: ips.find((ip) => ip.includes(":")) ?? "",
+        };
+      },
+      timeout,
+    );
+  }
+
+  async deletePods(...names: string[]): Promise<void> {
+    await this.mustKubectl("delete", "pod", "--wait=true", "--grace-period=0", "--force", ...names);
+  }
+
+  /** `fabricctl` on a node. */
+  fabricctl(node: string, ...args: string[]): Promise<Outcome> {
+    return this.node(node, join(root, "bin/fabricctl"), "--socket", this.path(node, "api.sock"), ...args);
+  }
+
+  async status(node: string): Promise<import("../../packages/agent/src/api/types.ts").StatusReply> {
+    const outcome = await this.fabricctl(node, "status", "-o", "json");
+    if (outcome.code !== 0) throw new Error(`fabricctl status on ${node}: ${outcome.stderr}`);
+    return JSON.parse(outcome.stdout) as import("../../packages/agent/src/api/types.ts").StatusReply;
+  }
+
+  /** Entries of a node's bridge as the switch has them, one line each. */
+  async flows(node: string): Promise<string[]> {
+    const path = `unix:${this.path(node, "ovs/br-int.mgmt")}`;
+    const outcome = await this.node(node, "ovs-ofctl", "-O", "OpenFlow15", "--no-stats", "dump-flows", path);
+    if (outcome.code !== 0) throw new Error(`ovs-ofctl on ${node}: ${outcome.stderr}`);
+    return outcome.stdout.split("\n").filter((line) => line.includes("actions="));
+  }
+
+  /** A file of a node's own directory. */
+  path(node: string, file: string): string {
+    return `/run/fabric-lab/${this.name}/${node}/${file}`;
+  }
+
+  #command(args: readonly string[], timeout = 60_000): Promise<Outcome> {
+    return run(join(root, "bin/fabric-lab"), args, timeout);
+  }
+}
+
+function podObject(spec: PodSpec): object {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: spec.name, namespace: spec.namespace ?? "default", labels: spec.labels ?? {} },
+    spec: {
+      ...(spec.node === undefined ? {} : { nodeName: spec.node }),
+      ...(spec.hostNetwork === true ? { hostNetwork: true } : {}),
+      terminationGracePeriodSeconds: 0,
+      containers: [{ name: "main", image: "host", command: ["sh", "-c", spec.run ?? "exec sleep infinity"] }],
+    },
+  };
+}
+
+/** Runs a program to its end; a program that takes too long is killed and has code 124. */
+export function run(command: string, args: readonly string[], timeout = 60_000): Promise<Outcome> {
+  return new Promise((done, fail) => {
+    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+    let stdout = "";
+    let stderr = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    const timer = setTimeout(() => child.kill("SIGKILL"), timeout);
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      fail(error);
+    });
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      done({ code: code ?? 124, stdout, stderr });
+    });
+  });
+}
+
+/** Asks again and again until there is an answer. Throws what was waited for when the time (ms) is over. */
+export async function until<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false>,
+  timeout = 30_000,
+  pause = 100,
+): Promise<T> {
+  const deadline = Date.now() + timeout;
+  let last: unknown;
+  for (;;) {
+    try {
+      const answer = await ask();
+      if (answer !== undefined && answer !== false) return answer;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > deadline) throw new Error(`waited ${timeout} ms in vain until ${what}`, { cause: last });
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}
+
+export function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Whether a program exists; tests name what is missing instead of failing somewhere inside. */
+export function requireProgram(name: string): void {
+  if (spawnSync("sh", ["-c", `command -v ${name}`]).status !== 0) throw new Error(`${name} is missing; run make setup`);
+}
