@@ -176,7 +176,7 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
     return result;
   }
 
-  /** `transact` that also waits for ovs-vswitchd, 10 s by default. */
+  /** `transact` that also waits for ovs-vswitchd, 10 s by default; then caches show what it did, such as `ofport`. */
   transactAndWait(transaction: Transaction, options: TransactOptions = {}): Promise<TransactionResult> {
     return this.transact(transaction, { switchTimeoutMs: DEFAULT_SWITCH_TIMEOUT_MS, ...options });
   }
@@ -265,7 +265,10 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
     const cache = this.#switchCache;
     for (;;) {
       const current = cache.find("Open_vSwitch", () => true)?.cur_cfg;
-      if (current !== undefined && current >= target) return;
+      if (current !== undefined && current >= target) {
+        await this.#settled();
+        return;
+      }
       const left = deadline - performance.now();
       if (left <= 0) {
         throw new OvsdbError(
@@ -276,6 +279,21 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
       }
       await newer(cache, cache.revision, left);
     }
+  }
+
+  /**
+   * Resolves when what the server sent so far has arrived: it sends one change to several monitors in several messages,
+   * and the one that was waited for may be the first of them. Without a connection there is nothing to wait for.
+   */
+  #settled(): Promise<void> {
+    return new Promise((resolve) => {
+      try {
+        if (this.#session === undefined) resolve();
+        else this.#session.call("echo", [], this.#timeoutMs, () => resolve());
+      } catch {
+        resolve();
+      }
+    });
   }
 
   // The dialogue of one connection: schema, then monitors, then ready.
