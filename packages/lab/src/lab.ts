@@ -3,11 +3,13 @@ import { type ControlPlaneKind, parseLabConfig } from "./config.ts";
 import { callSupervisor } from "./control-client.ts";
 import { down } from "./down.ts";
 import { LabError } from "./errors.ts";
-import type { Pod } from "./kubelet/pod-model.ts";
+import { type Pod, podKey } from "./kubelet/pod-model.ts";
 import type { PodRecord } from "./kubelet/sandbox.ts";
+import { LabApi, type WatchHandlers } from "./lab-api.ts";
+import { podResource } from "./resources.ts";
 import { hostNamespaceOf, inNamespace, nodeEnvironment, nodeNamespaceOf, podRecord } from "./machine-command.ts";
 import { labNames, type LabNames, type NodePaths, nodePaths } from "./names.ts";
-import { type CommandResult, run, type RunOptions, sleep } from "./process/run.ts";
+import { type CommandResult, forEachBounded, run, type RunOptions, sleep } from "./process/run.ts";
 import { fileTail } from "./process/supervised-process.ts";
 import type { LabStatus } from "./status-text.ts";
 import { businessAddress, hostAddress, managementAddress, type NicAddresses } from "./topology/address-plan.ts";
@@ -148,28 +150,16 @@ export class Lab {
     pods: string | readonly string[],
     timeoutMs = READY_TIMEOUT_MS,
   ): Promise<readonly (readonly string[])[]> {
-    const names = typeof pods === "string" ? [pods] : pods;
-    const deadline = performance.now() + timeoutMs;
-    const byNamespace = Map.groupBy(names, (name) => splitPod(name)[0]);
-    for (const [namespace, group] of byNamespace) {
-      const seconds = Math.max(1, Math.ceil((deadline - performance.now()) / 1000));
-      const result = await this.tryKubectl(
-        [
-          "wait",
-          "-n",
-          namespace,
-          "--for=condition=Ready",
-          `--timeout=${seconds}s`,
-          ...group.map((name) => `pod/${splitPod(name)[1]}`),
-        ],
-        { timeoutMs: (seconds + 30) * 1000 },
-      );
-      if (result.code !== 0)
-        throw new LabError(
-          "LAB_TIMEOUT",
-          `pods are not ready after ${timeoutMs} ms: ${result.stderr.trim()}\n${await this.#events(namespace)}`,
-        );
-    }
+    const names = (typeof pods === "string" ? [pods] : pods).map((name) => splitPod(name).join("/"));
+    const waiting = new Set(names);
+    // kubectl wait asks for each pod on its own and brakes itself to five a second.
+    await this.#watchPods(timeoutMs, () => waiting.size === 0, {
+      changed: (pod) => {
+        if (isReady(pod)) waiting.delete(podKey(pod));
+      },
+      refused: async () =>
+        `pods not ready after ${timeoutMs} ms: ${[...waiting].join(", ")}\n${(await this.tryKubectl(["get", "events", "-A", "--field-selector=type=Warning"])).stdout}`,
+    });
     return await Promise.all(names.map(async (name) => this.record(name).then((record) => addressesOf(record))));
   }
 
@@ -196,6 +186,22 @@ export class Lab {
       `--wait=${options.wait ?? true}`,
       ...(options.force === true ? ["--grace-period=0", "--force"] : []),
     ]);
+  }
+
+  /** Deletes pods and waits until all are gone. */
+  async deletePods(pods: readonly string[], timeoutMs = READY_TIMEOUT_MS): Promise<void> {
+    const waiting = new Set(pods.map((name) => splitPod(name).join("/")));
+    const api = new LabApi(this.kubeconfig);
+    await forEachBounded(pods, 16, async (pod) => await api.remove(podResource, ...splitPod(pod)));
+    api.close();
+    await this.#watchPods(timeoutMs, () => waiting.size === 0, {
+      deleted: (pod) => waiting.delete(podKey(pod)),
+      synced: (present) => {
+        const keys = new Set(present.map(podKey));
+        for (const name of waiting) if (!keys.has(name)) waiting.delete(name);
+      },
+      refused: () => Promise.resolve(`pods not gone after ${timeoutMs} ms: ${[...waiting].join(", ")}`),
+    });
   }
 
   /** Runs a command in a pod's network namespace. */
@@ -261,8 +267,30 @@ export class Lab {
     await down(this.name);
   }
 
-  async #events(namespace: string): Promise<string> {
-    return (await this.tryKubectl(["get", "events", "-n", namespace, "--field-selector=type=Warning"])).stdout;
+  async #watchPods(
+    timeoutMs: number,
+    done: () => boolean,
+    handlers: Partial<WatchHandlers<Pod>> & { readonly refused: () => Promise<string> },
+  ): Promise<void> {
+    const api = new LabApi(this.kubeconfig);
+    const finished = Promise.withResolvers<boolean>();
+    const look =
+      <T>(handler: ((value: T) => void) | undefined) =>
+      (value: T) => {
+        handler?.(value);
+        if (done()) finished.resolve(true);
+      };
+    const watch = api.watch<Pod>(
+      podResource,
+      {},
+      { changed: look(handlers.changed), deleted: look(handlers.deleted), synced: look(handlers.synced) },
+    );
+    const timer = setTimeout(() => finished.resolve(false), timeoutMs);
+    const inTime = await finished.promise;
+    clearTimeout(timer);
+    await watch.stop();
+    api.close();
+    if (!inTime) throw new LabError("LAB_TIMEOUT", await handlers.refused());
   }
 }
 
@@ -304,6 +332,11 @@ export function podManifest(request: PodRequest): Record<string, unknown> {
 
 function documents(objects: readonly unknown[]): string {
   return objects.map((object) => JSON.stringify(object)).join("\n");
+}
+
+function isReady(pod: Pod): boolean {
+  const ready = pod.status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True");
+  return ready === true && pod.metadata.deletionTimestamp === undefined;
 }
 
 function splitPod(pod: string): [string, string] {
