@@ -3,4 +3,5 @@ export { EmbeddedApiServer, type EmbeddedApiServerOptions, type ListenAddress, t
 export type { TokenUser, User } from "./authentication.ts";
 export { createPki, type ClientIdentity, type KeyPair, type Pki } from "./tls/pki.ts";
 export { ConfigError } from "./config.ts";
+export { features, hasFeature, type ControlPlane, type Feature } from "./features.ts";
 export { JournalError } from "./journal.ts";

@@ -18,8 +18,9 @@ const INFO = { title: "Kubernetes", version: "v1.32.0" };
 export function openApi(catalogue: Catalogue, path: string, accept: string): ServedDocument | undefined {
   if (path === "/openapi/v2") {
     const wantsProtobuf = acceptedTypes(accept)[0]?.type.includes("protobuf") === true;
+    // The type that clients ask for has an "@" in it, which they cannot parse in an answer.
     return wantsProtobuf
-      ? { type: "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", body: emptyProtobufDocument() }
+      ? { type: "application/octet-stream", body: emptyProtobufDocument() }
       : json({ swagger: "2.0", info: INFO, paths: {}, definitions: {} });
   }
   if (path === "/openapi/v3") return json({ paths: index(catalogue) });

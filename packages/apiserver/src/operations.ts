@@ -8,6 +8,8 @@ import { clone, deepEqual, isObject, objectOf, type JsonObject } from "./json.ts
 import { asKubeObject, metadataProblems, timestamp, type KubeObject } from "./object.ts";
 import { apiVersionOf, resourceKey, type Catalogue, type Resource } from "./resources.ts";
 import { ApiError, type StatusCause } from "./status.ts";
+import { trackUpdate } from "./patch/apply.ts";
+import { builtInListKinds, schemaListKinds, type ListKinds } from "./patch/list-keys.ts";
 import { storeKey, type Store } from "./store.ts";
 import type { Strategy } from "./kinds/strategy.ts";
 
@@ -15,6 +17,8 @@ import type { Strategy } from "./kinds/strategy.ts";
 export interface WriteOptions {
   dryRun: boolean;
   fieldManager: string;
+  /** The object comes out of a server-side apply: its `managedFields` are right already. */
+  applied?: boolean;
 }
 
 /** meta.k8s.io/v1 DeleteOptions, as far as it is acted upon. */
@@ -83,6 +87,7 @@ export class Operations {
     delete metadata.deletionGracePeriodSeconds;
     delete metadata["selfLink"];
     delete metadata.resourceVersion;
+    if (options.applied !== true) delete metadata.managedFields;
     if (resource.generation) metadata.generation = 1;
     else delete metadata.generation;
     const strategy = this.#strategyOf(resource, version);
@@ -143,6 +148,10 @@ export class Operations {
       else metadata[field] = old.metadata[field];
     }
     delete metadata["selfLink"];
+    if (options.applied !== true && !clearsManagers(metadata.managedFields)) {
+      if (old.metadata.managedFields === undefined) delete metadata.managedFields;
+      else metadata.managedFields = old.metadata.managedFields;
+    }
     metadata.namespace ??= old.metadata.namespace ?? "";
     if (metadata.namespace === "") delete metadata.namespace;
     const before = this.convert(resource, old, version);
@@ -158,6 +167,12 @@ export class Operations {
     const bare = this.#toStorage(resource, next);
     if (resource.generation && desiredChanged(resource, old, bare)) {
       bare.metadata.generation = (old.metadata.generation ?? 0) + 1;
+    }
+    if (options.applied !== true && bare.metadata.managedFields !== undefined && !deepEqual(bare, old)) {
+      const kinds = listKindsOf(resource, version);
+      const managed = trackUpdate(old, bare, options.fieldManager, subresource, kinds);
+      if (managed === undefined || clearsManagers(metadata.managedFields)) delete bare.metadata.managedFields;
+      else bare.metadata.managedFields = managed;
     }
     if (deepEqual(bare, old)) return { object: old, removed: false };
     if (options.dryRun) return { object: bare, removed: false };
@@ -305,6 +320,17 @@ export class Operations {
   }
 }
 
+/** How the lists of a resource are merged. */
+export function listKindsOf(resource: Resource, version: string): ListKinds {
+  const custom = resource.custom?.get(version);
+  return custom === undefined ? builtInListKinds(resource.kind) : schemaListKinds(custom.schema);
+}
+
+/** An empty list, or a list of one empty entry, takes all ownership away. */
+function clearsManagers(managedFields: unknown[] | undefined): boolean {
+  return managedFields !== undefined && (managedFields.length === 0 || deepEqual(managedFields, [{}]));
+}
+
 /** What a write to `/status` may change: the status, and for built-in kinds labels, annotations and finalizers. */
 function statusChange(resource: Resource, old: KubeObject, object: KubeObject): KubeObject {
   const next = clone(old);
@@ -316,7 +342,8 @@ function statusChange(resource: Resource, old: KubeObject, object: KubeObject): 
       else (next.metadata as JsonObject)[field] = object.metadata[field];
     }
   }
-  if (object.metadata.managedFields !== undefined) next.metadata.managedFields = object.metadata.managedFields;
+  if (object.metadata.managedFields === undefined) delete next.metadata.managedFields;
+  else next.metadata.managedFields = object.metadata.managedFields;
   return next;
 }
 

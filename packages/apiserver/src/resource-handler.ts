@@ -1,45 +1,33 @@
 /**
  * Requests for resources: verbs, representations and subresources over the operations.
  */
-import type { ServerResponse } from "node:http";
-import { clone, isObject, numberOf, objectOf, objectsOf, textOf, type JsonObject } from "./json.ts";
+import type { User } from "./authentication.ts";
+import { decodeContinue, encodeContinue } from "./continue-token.ts";
+import {
+  checkFields,
+  deleteOptions,
+  includeOf,
+  selectorOf,
+  writeOptions,
+  type Answer,
+  type Exchange,
+} from "./exchange.ts";
+import { isObject, objectOf, textOf, type JsonObject } from "./json.ts";
 import { decodeBody, decodeText, mediaType, type Representation } from "./negotiate.ts";
-import { timestamp, type KubeObject } from "./object.ts";
-import type { DeleteOptions, Operations, Outcome, WriteOptions } from "./operations.ts";
-import { builtInListKinds, schemaListKinds, type ListKinds } from "./patch/list-keys.ts";
+import { asKubeObject, type KubeObject } from "./object.ts";
+import { listKindsOf, type Operations } from "./operations.ts";
+import { applyConfiguration } from "./patch/apply.ts";
 import { applyJsonPatch } from "./patch/json-patch.ts";
 import { applyMergePatch } from "./patch/merge-patch.ts";
 import { applyStrategicMerge } from "./patch/strategic-merge.ts";
-import { booleanParameter, integerParameter, type ResourceRequest } from "./request.ts";
+import { booleanParameter, integerParameter } from "./request.ts";
 import { apiVersionOf, resourceKey, type Resource } from "./resources.ts";
-import { COMMON_FIELDS, compileSelectors } from "./selectors.ts";
-import { ApiError, success } from "./status.ts";
-import { makeTable, metadataOnly, type IncludeObject } from "./table/table.ts";
-import { parseResourceVersion, serveWatch } from "./watch.ts";
-import type { Stored } from "./store.ts";
-import type { User } from "./authentication.ts";
 import { review } from "./reviews.ts";
-
-/** One request, its body read. */
-export interface Exchange {
-  method: string;
-  query: URLSearchParams;
-  target: ResourceRequest;
-  body: Buffer;
-  contentType: string | undefined;
-  userAgent: string;
-  representation: Representation;
-  user: User;
-  response: ServerResponse;
-}
-
-/** An answer that is ready to be sent. `json` wins over `value`. */
-export interface Answer {
-  status: number;
-  value?: unknown;
-  json?: string;
-  warnings?: string[];
-}
+import { ApiError, success } from "./status.ts";
+import { storeKey, type Stored } from "./store.ts";
+import { bind, evict, finalize } from "./subresources.ts";
+import { makeTable, metadataOnly } from "./table/table.ts";
+import { parseResourceVersion, serveWatch } from "./watch.ts";
 
 /** Longest and shortest time a watch lasts when the client sets no limit, in seconds. */
 const WATCH_SECONDS = { least: 1800, most: 3600 };
@@ -60,7 +48,6 @@ export interface HandlerSettings {
   userOfToken: (token: string) => User | undefined;
   /** Called with the function that ends a watch; returns what to call when it has ended. */
   watchStarted: (end: () => void) => () => void;
-  /** Applies a server-side apply patch; see `patch/apply.ts`. */
 }
 
 /** Serves requests for resources. */
@@ -102,6 +89,7 @@ export class ResourceHandler {
         return this.#list(resource, exchange);
       case "POST": {
         const body = decodeBody(exchange.body, exchange.contentType);
+        checkFields(resource, exchange, body);
         const object = this.#operations.create(
           resource,
           target.version,
@@ -171,7 +159,10 @@ export class ResourceHandler {
       namespace,
       name,
       subresource,
-      () => body,
+      () => {
+        checkFields(resource, exchange, body);
+        return body;
+      },
       writeOptions(exchange),
     );
     return this.#object(resource, exchange, outcome.object, 200);
@@ -180,8 +171,8 @@ export class ResourceHandler {
   #patch(resource: Resource, exchange: Exchange, subresource: "" | "status"): Answer {
     const { target, contentType } = exchange;
     const type = mediaType(contentType);
-    const custom = resource.custom?.get(target.version);
-    const kinds: ListKinds = custom === undefined ? builtInListKinds(resource.kind) : schemaListKinds(custom.schema);
+    if (type === PATCH_TYPES.apply) return this.#apply(resource, exchange, subresource);
+    const kinds = listKindsOf(resource, target.version);
     const options = writeOptions(exchange);
     let change: (current: KubeObject) => unknown;
     if (type === PATCH_TYPES.json) {
@@ -194,11 +185,66 @@ export class ResourceHandler {
       const patch = decodeText(exchange.body, false);
       change = (current) => applyStrategicMerge(current, patch, kinds);
     } else {
-      const accepted = [PATCH_TYPES.json, PATCH_TYPES.merge];
+      const accepted = [PATCH_TYPES.json, PATCH_TYPES.merge, PATCH_TYPES.apply];
       if (resource.custom === undefined) accepted.push(PATCH_TYPES.strategic);
       throw ApiError.unsupportedMediaType(accepted);
     }
     const { namespace, name, version } = target;
+    const checked = (current: KubeObject): unknown => {
+      const result = change(current);
+      checkFields(resource, exchange, result);
+      return result;
+    };
+    const outcome = this.#operations.update(resource, version, namespace, name, subresource, checked, options);
+    return this.#object(resource, exchange, outcome.object, 200);
+  }
+
+  /** A server-side apply: creates the object when there is none. */
+  #apply(resource: Resource, exchange: Exchange, subresource: "" | "status"): Answer {
+    const { query, target } = exchange;
+    const { namespace, name, version } = target;
+    const manager = query.get("fieldManager") ?? "";
+    if (manager === "" || manager.length > 128) {
+      throw ApiError.invalid("PatchOptions", "meta.k8s.io", "", [
+        {
+          reason: "FieldValueRequired",
+          message: "Required value: is required for apply patch, at most 128 characters",
+          field: "fieldManager",
+        },
+      ]);
+    }
+    const applied = asKubeObject(decodeText(exchange.body, true));
+    checkFields(resource, exchange, applied);
+    const request = {
+      manager,
+      force: booleanParameter(query, "force"),
+      subresource,
+      kinds: listKindsOf(resource, version),
+    };
+    const options = { ...writeOptions(exchange), applied: true };
+    const key = resourceKey(resource.group, resource.plural);
+    applied.metadata.name ??= name;
+    if (this.#operations.store.get(key, storeKey(namespace, name)) === undefined && subresource === "") {
+      if (applied.metadata.name !== name) {
+        throw ApiError.badRequest(`the name of the object (${applied.metadata.name}) does not match the URL (${name})`);
+      }
+      if (applied.metadata.uid !== undefined || applied.metadata.resourceVersion !== undefined) {
+        throw ApiError.conflict(
+          resource,
+          name,
+          "uid and resourceVersion may not be set when the object does not exist",
+        );
+      }
+      const object = this.#operations.create(
+        resource,
+        version,
+        namespace,
+        applyConfiguration(undefined, applied, request),
+        options,
+      );
+      return this.#object(resource, exchange, object, 201);
+    }
+    const change = (current: KubeObject): KubeObject => applyConfiguration(current, applied, request);
     const outcome = this.#operations.update(resource, version, namespace, name, subresource, change, options);
     return this.#object(resource, exchange, outcome.object, 200);
   }
@@ -357,71 +403,11 @@ export class ResourceHandler {
     if (!resource.subresources.includes(subresource)) throw ApiError.noSuchPath();
     if (subresource === "finalize") {
       if (method !== "PUT") throw ApiError.methodNotAllowed(method, `${target.plural}/finalize`);
-      return this.#finalize(resource, exchange);
+      return this.#object(resource, exchange, finalize(this.#operations, resource, exchange), 200);
     }
     if (method !== "POST") throw ApiError.methodNotAllowed(method, `${target.plural}/${subresource}`);
-    return subresource === "binding" ? this.#bind(resource, exchange) : this.#evict(resource, exchange);
-  }
-
-  /** `POST pods/NAME/binding`: a scheduler's decision, taken once. */
-  #bind(resource: Resource, exchange: Exchange): Answer {
-    const { namespace, name } = exchange.target;
-    const body = objectOf(decodeBody(exchange.body, exchange.contentType));
-    const target = objectOf(body["target"]);
-    const nodeName = textOf(target["name"]);
-    const kind = textOf(target["kind"], "Node");
-    if (nodeName === "" || (kind !== "Node" && kind !== "")) {
-      throw ApiError.invalid("Binding", "", name, [
-        { reason: "FieldValueRequired", message: "Required value: must name a Node", field: "target.name" },
-      ]);
-    }
-    const pod = clone(this.#operations.get(resource, namespace, name));
-    const uid = textOf(objectOf(body["metadata"])["uid"]);
-    if (uid !== "" && uid !== pod.metadata.uid) {
-      throw ApiError.conflict(resource, name, `Precondition failed: UID in precondition: ${uid}`);
-    }
-    if (pod.metadata.deletionTimestamp !== undefined) {
-      throw ApiError.conflict(resource, name, `pod ${name} is being deleted, cannot be assigned to a host`);
-    }
-    const spec = objectOf(pod["spec"]);
-    const present = textOf(spec["nodeName"]);
-    if (present !== "") {
-      throw ApiError.conflict(resource, name, `pod ${name} is already assigned to node ${JSON.stringify(present)}`);
-    }
-    spec["nodeName"] = nodeName;
-    Object.assign((pod.metadata.annotations ??= {}), stringMap(objectOf(body["metadata"])["annotations"]));
-    if (Object.keys(pod.metadata.annotations).length === 0) delete pod.metadata.annotations;
-    const status = objectOf(pod["status"]);
-    const conditions = objectsOf(status["conditions"]).filter((condition) => condition["type"] !== "PodScheduled");
-    conditions.push({
-      type: "PodScheduled",
-      status: "True",
-      lastProbeTime: null,
-      lastTransitionTime: timestamp(Date.now()),
-    });
-    pod["status"] = { ...status, conditions };
-    if (!writeOptions(exchange).dryRun) this.#operations.write(resource, pod);
-    return { status: 201, value: success(undefined, 201) };
-  }
-
-  /** `POST pods/NAME/eviction`. There are no disruption budgets to obey: nothing here counts healthy pods. */
-  #evict(resource: Resource, exchange: Exchange): Answer {
-    const { namespace, name } = exchange.target;
-    const body = objectOf(decodeBody(exchange.body, exchange.contentType));
-    const options = readDeleteOptions(objectOf(body["deleteOptions"]), exchange);
-    this.#operations.delete(resource, namespace, name, options);
-    return { status: 201, value: success(undefined, 201) };
-  }
-
-  /** `PUT namespaces/NAME/finalize`: sets the namespace's own finalizers. */
-  #finalize(resource: Resource, exchange: Exchange): Answer {
-    const { namespace, name } = exchange.target;
-    const body = objectOf(decodeBody(exchange.body, exchange.contentType));
-    const next = clone(this.#operations.get(resource, namespace, name));
-    const finalizers = objectOf(body["spec"])["finalizers"];
-    next["spec"] = { finalizers: Array.isArray(finalizers) ? finalizers : [] };
-    const outcome: Outcome = this.#operations.write(resource, next);
-    return this.#object(resource, exchange, outcome.object, 200);
+    const action = subresource === "binding" ? bind : evict;
+    return action(this.#operations, resource, exchange);
   }
 
   #review(resource: Resource, exchange: Exchange): Answer {
@@ -457,90 +443,4 @@ export class ResourceHandler {
       }),
     };
   }
-}
-
-function stringMap(value: unknown): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(objectOf(value)).filter((entry): entry is [string, string] => typeof entry[1] === "string"),
-  );
-}
-
-function selectorOf(resource: Resource, query: URLSearchParams): ReturnType<typeof compileSelectors> {
-  return compileSelectors(query.get("labelSelector") ?? "", query.get("fieldSelector") ?? "", [
-    ...COMMON_FIELDS,
-    ...resource.fields,
-  ]);
-}
-
-function includeOf(query: URLSearchParams): IncludeObject {
-  const asked = query.get("includeObject") ?? "";
-  if (asked === "" || asked === "Metadata") return "Metadata";
-  if (asked === "None" || asked === "Object") return asked;
-  throw ApiError.badRequest(`includeObject: ${JSON.stringify(asked)} is none of None, Metadata, Object`);
-}
-
-function dryRunOf(values: readonly unknown[]): boolean {
-  for (const value of values) {
-    if (value !== "All" && value !== "") throw ApiError.badRequest(`dryRun: ${JSON.stringify(value)}: must be "All"`);
-  }
-  return values.includes("All");
-}
-
-function writeOptions(exchange: Exchange): WriteOptions {
-  const { query, userAgent } = exchange;
-  return {
-    dryRun: dryRunOf(query.getAll("dryRun")),
-    fieldManager: query.get("fieldManager") ?? userAgent.split("/")[0] ?? "unknown",
-  };
-}
-
-function deleteOptions(exchange: Exchange): DeleteOptions {
-  const body = exchange.body.length === 0 ? {} : decodeBody(exchange.body, exchange.contentType);
-  if (!isObject(body)) throw ApiError.badRequest("DeleteOptions must be an object");
-  return readDeleteOptions(body, exchange);
-}
-
-function readDeleteOptions(body: JsonObject, { query }: Exchange): DeleteOptions {
-  const grace = body["gracePeriodSeconds"] ?? integerParameter(query, "gracePeriodSeconds");
-  if (grace !== undefined && grace !== null && !Number.isInteger(grace)) {
-    throw ApiError.badRequest("gracePeriodSeconds: must be an integer");
-  }
-  const preconditions = objectOf(body["preconditions"]);
-  const propagation = body["propagationPolicy"] ?? query.get("propagationPolicy") ?? undefined;
-  if (
-    propagation !== undefined &&
-    propagation !== "Background" &&
-    propagation !== "Foreground" &&
-    propagation !== "Orphan"
-  ) {
-    throw ApiError.badRequest(
-      `propagationPolicy: ${JSON.stringify(propagation)} is none of Background, Foreground, Orphan`,
-    );
-  }
-  const dryRun = body["dryRun"];
-  return {
-    dryRun: dryRunOf([...query.getAll("dryRun"), ...(Array.isArray(dryRun) ? (dryRun as unknown[]) : [])]),
-    gracePeriodSeconds: typeof grace === "number" ? Math.min(numberOf(grace), 1e9) : undefined,
-    uid: typeof preconditions["uid"] === "string" ? preconditions["uid"] : undefined,
-    resourceVersion:
-      typeof preconditions["resourceVersion"] === "string" ? preconditions["resourceVersion"] : undefined,
-    propagation,
-  };
-}
-
-function encodeContinue(revision: number, after: string): string {
-  return Buffer.from(JSON.stringify({ v: "meta.k8s.io/v1", rv: revision, start: after })).toString("base64url");
-}
-
-function decodeContinue(token: string): { revision: number; after: string } {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(token, "base64url").toString("utf8"));
-    const { rv, start } = objectOf(value);
-    if (typeof rv === "number" && Number.isSafeInteger(rv) && rv >= 0 && typeof start === "string") {
-      return { revision: rv, after: start };
-    }
-  } catch {
-    // Reported below: whatever is wrong with the token, the remedy is the same.
-  }
-  throw ApiError.badRequest("continue key is not valid; list again without it");
 }

@@ -17,7 +17,8 @@ import { openApi } from "./openapi.ts";
 import { Operations } from "./operations.ts";
 import { parseResourcePath } from "./request.ts";
 import { Catalogue, resourceKey } from "./resources.ts";
-import { ResourceHandler, type Answer } from "./resource-handler.ts";
+import type { Answer } from "./exchange.ts";
+import { ResourceHandler } from "./resource-handler.ts";
 import { ApiError } from "./status.ts";
 import { Store } from "./store.ts";
 
@@ -205,7 +206,8 @@ export class EmbeddedApiServer {
       return this.#plain(path, request, response);
     }
     const body = await readBody(request);
-    return this.#handler.handle({
+    const warnings: string[] = [];
+    const answer = this.#handler.handle({
       method,
       query: new URLSearchParams(search),
       target,
@@ -215,7 +217,10 @@ export class EmbeddedApiServer {
       representation: negotiate(request.headers.accept),
       user,
       response,
+      warnings,
     });
+    for (const warning of warnings) response.appendHeader("warning", `299 - ${JSON.stringify(warning)}`);
+    return answer;
   }
 
   /** Everything that is no resource: discovery, health, version, OpenAPI. */
@@ -276,7 +281,6 @@ function send(response: ServerResponse, answer: Answer, request: IncomingMessage
   response.setHeader("content-type", "application/json");
   response.setHeader("cache-control", "no-cache, private");
   response.setHeader("content-length", body.length);
-  for (const warning of answer.warnings ?? []) response.appendHeader("warning", `299 - ${JSON.stringify(warning)}`);
   if (error?.httpStatus === 401) response.setHeader("www-authenticate", 'Bearer realm="beyondfabric"');
   if (error?.details?.retryAfterSeconds !== undefined) {
     response.setHeader("retry-after", error.details.retryAfterSeconds);

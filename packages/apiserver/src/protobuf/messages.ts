@@ -106,7 +106,11 @@ export const messages: Readonly<Record<string, MessageFields>> = {
   },
   ServiceStatus: { 1: ["loadBalancer", "Empty"] },
   Role: { 1: ["metadata", "ObjectMeta"], 2: ["rules", "[PolicyRule]"] },
-  ClusterRole: { 1: ["metadata", "ObjectMeta"], 2: ["rules", "[PolicyRule]"], 3: ["aggregationRule", "AggregationRule?"] },
+  ClusterRole: {
+    1: ["metadata", "ObjectMeta"],
+    2: ["rules", "[PolicyRule]"],
+    3: ["aggregationRule", "AggregationRule?"],
+  },
   AggregationRule: { 1: ["clusterRoleSelectors", "[LabelSelector]"] },
   PolicyRule: {
     1: ["verbs", "[string]"],
@@ -241,7 +245,10 @@ export const messages: Readonly<Record<string, MessageFields>> = {
   LocalSubjectAccessReview: object("SubjectAccessReviewSpec", "Ignored"),
   SelfSubjectRulesReview: object("RulesReviewSpec", "Ignored"),
   RulesReviewSpec: { 1: ["namespace", "string"] },
-  AccessReviewSpec: { 1: ["resourceAttributes", "ResourceAttributes?"], 2: ["nonResourceAttributes", "NonResourceAttributes?"] },
+  AccessReviewSpec: {
+    1: ["resourceAttributes", "ResourceAttributes?"],
+    2: ["nonResourceAttributes", "NonResourceAttributes?"],
+  },
   SubjectAccessReviewSpec: {
     1: ["resourceAttributes", "ResourceAttributes?"],
     2: ["nonResourceAttributes", "NonResourceAttributes?"],
