@@ -47,12 +47,13 @@ export interface Runs<Result> {
 /** Fewer runs than this are not published as a comparison. */
 export const REQUIRED_RUNS = 7;
 
-/** Computes the figures of a comparison. */
+/** Computes the figures of a comparison. Something that does not vary from run to run needs fewer runs than `required`. */
 export function figuresOf<Result>(
   scenario: string,
   metrics: readonly Metric<Result>[],
   subject: Runs<Result>,
   reference?: Runs<Result>,
+  required: number = REQUIRED_RUNS,
 ): Figure[] {
   return metrics.map((metric) => {
     const own = side(subject, metric);
@@ -66,7 +67,7 @@ export function figuresOf<Result>(
       subject: own,
       reference: other,
       goal: metric.goal,
-      incomplete: own.samples.length < REQUIRED_RUNS || (other !== undefined && other.samples.length < REQUIRED_RUNS),
+      incomplete: own.samples.length < required || (other !== undefined && other.samples.length < required),
     };
   });
 }

@@ -5,6 +5,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Contender } from "./contenders/contender.ts";
+import { beyondFabric } from "./contenders/beyond-fabric.ts";
 import { normal } from "./contenders/normal.ts";
 import { testcontroller } from "./contenders/testcontroller.ts";
 import { run, Site, sweepLeftovers } from "./environment/site.ts";
@@ -16,9 +17,10 @@ import { cniScenario } from "./scenarios/cni.ts";
 import { crowdedScenario } from "./scenarios/crowded.ts";
 import { floodScenario } from "./scenarios/flood.ts";
 import { newFlowScenario } from "./scenarios/new-flows.ts";
+import { scaleScenario } from "./scenarios/scale.ts";
 import { acrossScenario, tcpScenario } from "./scenarios/tcp.ts";
 
-const CONTENDERS: readonly Contender[] = [testcontroller, normal];
+const CONTENDERS: readonly Contender[] = [beyondFabric, testcontroller, normal];
 const SCENARIOS: readonly Scenario[] = [
   newFlowScenario,
   crowdedScenario,
@@ -26,6 +28,7 @@ const SCENARIOS: readonly Scenario[] = [
   tcpScenario,
   acrossScenario,
   cniScenario,
+  scaleScenario,
 ];
 
 function chosenScenarios(options: Options): readonly Scenario[] {

@@ -11,7 +11,7 @@ const ROOT = join(import.meta.dirname, "../..");
 const PORT = 6443;
 const TOKEN = "bench-administrator";
 
-/** An API server that one namespace reaches on its loopback. */
+/** An API server in one namespace. */
 export class BenchApiServer {
   /** Path of a kubeconfig with every permission. */
   readonly kubeconfig: string;
@@ -21,27 +21,37 @@ export class BenchApiServer {
   readonly #authority: string;
   readonly #process: Running;
 
-  private constructor(site: Site, namespace: string, directory: string, authority: string, server: Running) {
+  readonly #host: string;
+
+  private constructor(
+    site: Site,
+    namespace: string,
+    directory: string,
+    authority: string,
+    host: string,
+    server: Running,
+  ) {
+    this.#host = host;
     this.#site = site;
     this.#namespace = namespace;
     this.#directory = directory;
     this.#authority = authority;
     this.#process = server;
     this.kubeconfig = join(directory, "kubeconfig");
-    writeFileSync(this.kubeconfig, kubeconfig(authority));
+    writeFileSync(this.kubeconfig, kubeconfig(authority, host));
   }
 
-  /** Starts the server, with the project's kinds defined. */
-  static async start(site: Site, namespace: string): Promise<BenchApiServer> {
+  /** Starts the server on an address of the namespace, with the project's kinds defined. */
+  static async start(site: Site, namespace: string, host: string): Promise<BenchApiServer> {
     const directory = site.addDirectory("api");
     const pki = createPki();
-    const identity = pki.server(["127.0.0.1"]);
+    const identity = pki.server([host]);
     const certificateFile = join(directory, "server.crt");
     const keyFile = join(directory, "server.key");
     writeFileSync(certificateFile, identity.certificate);
     writeFileSync(keyFile, identity.key);
     const configuration = {
-      listen: [{ host: "127.0.0.1", port: PORT }],
+      listen: [{ host, port: PORT }],
       certificateFile,
       keyFile,
       tokens: [{ token: TOKEN, user: "bench", groups: ["system:masters"] }],
@@ -51,7 +61,7 @@ export class BenchApiServer {
     const program = join(ROOT, "packages/apiserver/src/main.ts");
     const server = site.start(namespace, [process.execPath, program, "--config", file]);
     await printed(server, "listening on", "API server");
-    const started = new BenchApiServer(site, namespace, directory, pki.authority.certificate, server);
+    const started = new BenchApiServer(site, namespace, directory, pki.authority.certificate, host, server);
     await started.load(definitions());
     return started;
   }
@@ -62,7 +72,13 @@ export class BenchApiServer {
     const lines: string[] = [];
     for (const manifest of manifests) lines.push(JSON.stringify(manifest));
     writeFileSync(file, lines.join("\n"));
-    const order: LoadOrder = { port: PORT, token: TOKEN, authority: this.#authority, manifests: file };
+    const order: LoadOrder = {
+      host: this.#host,
+      port: PORT,
+      token: TOKEN,
+      authority: this.#authority,
+      manifests: file,
+    };
     const orderFile = join(this.#directory, "load.json");
     writeFileSync(orderFile, JSON.stringify(order));
     const program = join(import.meta.dirname, "loader.ts");
@@ -84,13 +100,13 @@ function definitions(): Manifest[] {
 }
 
 /** A kubeconfig in JSON, which is YAML. */
-function kubeconfig(authority: string): string {
+function kubeconfig(authority: string, host: string): string {
   const data = Buffer.from(authority).toString("base64");
   return JSON.stringify({
     apiVersion: "v1",
     kind: "Config",
     "current-context": "bench",
-    clusters: [{ name: "bench", cluster: { server: `https://127.0.0.1:${PORT}`, "certificate-authority-data": data } }],
+    clusters: [{ name: "bench", cluster: { server: `https://${host}:${PORT}`, "certificate-authority-data": data } }],
     users: [{ name: "bench", user: { token: TOKEN } }],
     contexts: [{ name: "bench", context: { cluster: "bench", user: "bench" } }],
   });

@@ -9,6 +9,7 @@ import type { Manifest } from "./recorded.ts";
 
 /** What to write, where. */
 export interface LoadOrder {
+  readonly host: string;
   readonly port: number;
   readonly token: string;
   readonly authority: string;
@@ -38,7 +39,7 @@ function send(method: "POST" | "PATCH", path: string, body: object): Promise<str
       "content-type": method === "PATCH" ? "application/merge-patch+json" : "application/json",
       "content-length": Buffer.byteLength(text),
     };
-    const outgoing = request({ agent, host: "127.0.0.1", port: order.port, method, path, headers }, (answer) => {
+    const outgoing = request({ agent, host: order.host, port: order.port, method, path, headers }, (answer) => {
       let said = "";
       answer.on("data", (chunk: Buffer) => {
         said += chunk.toString();

@@ -11,6 +11,10 @@ export interface Setting {
   readonly sources: Variation;
   /** Ports that nobody uses, beside those of the pods. */
   readonly idlePorts: number;
+  /** `default`: ports are limited as they are out of the box. Otherwise one pod may open flows like a whole node. */
+  readonly meters?: "default";
+  /** Entries that {@link Running.addEntries} will be asked for. */
+  readonly entries?: number;
 }
 
 /** A contender at work on a switch of its own. */
@@ -40,6 +44,18 @@ export interface Across {
   stop(): Promise<void>;
 }
 
+/** A node in a growing cluster. */
+export interface Scaled {
+  readonly contender: string;
+  /** Grows the cluster to so many pods on other nodes; returns when the node knows them all. */
+  grow(pods: number): Promise<void>;
+  /** Entries in the node's OpenFlow tables. */
+  entries(): number;
+  /** Resident bytes of what controls the switch. */
+  memory(): number;
+  stop(): Promise<void>;
+}
+
 /** Something that can run the bench's traffic. */
 export interface Contender {
   readonly name: string;
@@ -48,4 +64,6 @@ export interface Contender {
   startAcross?(site: Site): Promise<Across>;
   /** Starts a node whose pods come and go by CNI. */
   startCni?(site: Site): Promise<CniNode>;
+  /** Starts a node with `localPods` pods in a cluster that can grow. */
+  startScaled?(site: Site, localPods: number, podsPerNode: number): Promise<Scaled>;
 }

@@ -46,8 +46,12 @@ export class Switch {
     this.#daemon = daemon;
   }
 
-  /** Starts a switch and adds the bridge; ready to forward when it returns. */
-  static async start(site: Site, purpose: string): Promise<Switch> {
+  /** Starts a switch. With its bridge it forwards when this returns; without, whoever controls it makes the bridge. */
+  static async start(
+    site: Site,
+    purpose: string,
+    bridge: "with bridge" | "without bridge" = "with bridge",
+  ): Promise<Switch> {
     const namespace = site.addNamespace(purpose);
     const directory = site.addDirectory(purpose);
     const file = join(directory, "conf.db");
@@ -67,7 +71,8 @@ export class Switch {
       environment,
     );
     const started = new Switch(site, namespace, directory, database, daemon);
-    started.configure("add-br", started.bridge, "--", "set", "bridge", started.bridge, "datapath_type=netdev");
+    if (bridge === "with bridge")
+      started.configure("add-br", started.bridge, "--", "set", "bridge", started.bridge, "datapath_type=netdev");
     return started;
   }
 

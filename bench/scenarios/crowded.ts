@@ -79,7 +79,7 @@ export const crowdedScenario: Scenario = {
       measure: () => withLiveFlows(bench, plain, flows, seconds),
     });
 
-    const full = await bench.subject.start(bench.site, TRIO);
+    const full = await bench.subject.start(bench.site, { ...TRIO, entries });
     await full.addEntries(entries);
     await compare(`with ${entries.toLocaleString("en")} entries`, {
       name: `${full.contender}, crowded`,

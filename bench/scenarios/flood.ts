@@ -21,6 +21,7 @@ const NOWHERE: Variation = {
 
 const SETTING: Setting = {
   ...PAIR,
+  meters: "default",
   pods: [
     ...PAIR.pods,
     { name: "flooder", address: "10.1.0.3", length: 16 },

@@ -1,0 +1,219 @@
+/**
+ * A node as a cluster would have it: a switch, the real `fabric-node` on it, pods attached by the real CNI executable.
+ * Nothing in the agent knows that it is measured.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { join } from "node:path";
+import type { BenchApiServer } from "../cluster/api-server.ts";
+import { cpuTime, residentBytes } from "../environment/cpu.ts";
+import { inNamespace, run, until, type Running, type Site } from "../environment/site.ts";
+import type { Pod, Switch } from "../environment/switch.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+/** Time for an agent to build its bridge, claim a block and read the cluster. */
+const READY = 60_000;
+
+/** What the agent of a bench node is told beyond its names and sockets. */
+export interface AgentLimits {
+  readonly missesPerSecondPerPort?: number;
+  readonly missesPerSecondTunnel?: number;
+  readonly entries?: number;
+  readonly idleSeconds?: number;
+}
+
+/** The part of `GET /v1/status` that the bench reads. */
+export interface AgentStatus {
+  readonly ready: boolean;
+  readonly notReady: readonly string[];
+  readonly switch: { readonly baseEntries: number; readonly podEntries: number; readonly verdictEntries: number };
+  readonly pods: number;
+  readonly peers: number;
+}
+
+/** Path of the CNI executable, built if it is not there. */
+export function cniExecutable(): string {
+  const built = spawnSync(join(ROOT, "tools/build-cni.sh"), { encoding: "utf8", timeout: 900_000 });
+  if (built.status !== 0) throw new Error(`tools/build-cni.sh failed: ${built.stderr.slice(-800)}`);
+  return built.stdout.trim().split("\n").at(-1)!;
+}
+
+/** A pod that was attached by CNI. */
+export interface AttachedPod extends Pod {
+  readonly containerId: string;
+  /** MAC to which the pod sends everything: its gateway's. */
+  readonly routerMac: string;
+}
+
+/** A running node. */
+export class AgentNode {
+  readonly name: string;
+  readonly switch: Switch;
+  readonly directory: string;
+  readonly executable: string;
+  readonly #agent: Running;
+
+  private constructor(name: string, own: Switch, directory: string, executable: string, agent: Running) {
+    this.name = name;
+    this.switch = own;
+    this.directory = directory;
+    this.executable = executable;
+    this.#agent = agent;
+  }
+
+  /**
+   * Registers the node and starts the agent in the switch's namespace, which must hold `eth1`, the NIC of the tunnels.
+   * Returns when the agent says that it is ready.
+   */
+  static async start(
+    site: Site,
+    own: Switch,
+    api: BenchApiServer,
+    node: { name: string; tunnelAddress: string; limits?: AgentLimits },
+  ): Promise<AgentNode> {
+    const directory = site.addDirectory("agent");
+    const executable = cniExecutable();
+    for (const name of ["bin", "net.d"]) mkdirSync(join(directory, name));
+    const configuration = {
+      nodeName: node.name,
+      kubeconfig: api.kubeconfig,
+      ovs: {
+        database: `unix:${join(own.runDirectory, "db.sock")}`,
+        runDirectory: own.runDirectory,
+        bridge: own.bridge,
+        datapathType: "netdev",
+      },
+      tunnel: { interface: "eth1", address: node.tunnelAddress },
+      cni: {
+        socket: join(directory, "cni.sock"),
+        binDirectory: join(directory, "bin"),
+        confDirectory: join(directory, "net.d"),
+        executable,
+      },
+      api: { socket: join(directory, "api.sock"), healthAddress: "127.0.0.1:9474" },
+      ...(node.limits === undefined ? {} : { limits: node.limits }),
+      log: { level: "warn" },
+    };
+    // JSON is YAML.
+    const file = join(directory, "fabric-node.yaml");
+    writeFileSync(file, JSON.stringify(configuration, undefined, 1));
+    await api.load([
+      {
+        apiVersion: "v1",
+        kind: "Node",
+        metadata: { name: node.name, labels: { "kubernetes.io/hostname": node.name } },
+        spec: {},
+        status: { addresses: [{ type: "InternalIP", address: node.tunnelAddress }] },
+      },
+    ]);
+    const agent = site.start(own.namespace, [join(ROOT, "bin/fabric-node"), "--config", file], {
+      OVS_RUNDIR: own.runDirectory,
+    });
+    let said = "";
+    for (const stream of [agent.stdout, agent.stderr]) {
+      stream.on("data", (chunk: Buffer) => {
+        said = (said + chunk.toString()).slice(-1000);
+      });
+    }
+    const started = new AgentNode(node.name, own, directory, executable, agent);
+    const deadline = performance.now() + READY;
+    for (;;) {
+      const status = await started.status().catch(() => undefined);
+      if (status?.ready) return started;
+      if (agent.exitCode !== null) throw new Error(`fabric-node ended with ${agent.exitCode}: ${said}`);
+      if (performance.now() > deadline) {
+        throw new Error(`fabric-node was not ready within ${READY} ms: ${status?.notReady.join("; ") ?? said}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+
+  /** What the agent says about itself. */
+  async status(): Promise<AgentStatus> {
+    const text = await new Promise<string>((resolve, reject) => {
+      const asked = request({ socketPath: join(this.directory, "api.sock"), path: "/v1/status", timeout: 10_000 });
+      asked.on("response", (answer) => {
+        let said = "";
+        answer.setEncoding("utf8");
+        answer.on("data", (chunk: string) => {
+          said += chunk;
+        });
+        answer.on("end", () => (answer.statusCode === 200 ? resolve(said) : reject(new Error(said))));
+      });
+      asked.on("timeout", () => asked.destroy(new Error("fabric-node's API does not answer")));
+      asked.on("error", reject);
+      asked.end();
+    });
+    return JSON.parse(text) as AgentStatus;
+  }
+
+  /** Processor time of the agent in microseconds. */
+  cpu(): number {
+    return cpuTime(this.#agent.pid!).process;
+  }
+
+  /** Resident memory of the agent in bytes. */
+  memory(): number {
+    return residentBytes(this.#agent.pid!);
+  }
+
+  /** The network configuration that a runtime passes to the plug-in. */
+  get networkConfiguration(): object {
+    return { cniVersion: "1.0.0", name: "beyondfabric", type: "fabric-cni", socket: join(this.directory, "cni.sock") };
+  }
+
+  /** CNI_ARGS of a bench pod. */
+  argumentsOf(pod: string): string {
+    return `IgnoreUnknown=1;K8S_POD_NAMESPACE=bench-0;K8S_POD_NAME=${pod};K8S_POD_UID=uid-${pod}`;
+  }
+
+  #call(command: "ADD" | "DEL", containerId: string, namespace: string): string {
+    const environment = {
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: containerId,
+      CNI_NETNS: `/run/netns/${namespace}`,
+      CNI_IFNAME: "eth0",
+      CNI_PATH: join(this.directory, "bin"),
+      CNI_ARGS: this.argumentsOf(containerId),
+    };
+    const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    const call = inNamespace(this.switch.namespace, ["env", ...variables, this.executable]);
+    return run(call, JSON.stringify(this.networkConfiguration));
+  }
+
+  /** CNI ADD of a pod with a namespace of its own. */
+  attach(name: string, namespace: string): AttachedPod {
+    const containerId = `bench-${name}`;
+    const result = JSON.parse(this.#call("ADD", containerId, namespace)) as {
+      interfaces: { name: string; mac: string; sandbox?: string }[];
+      ips: { address: string }[];
+    };
+    const inside = result.interfaces.find((one) => one.sandbox !== undefined && one.sandbox !== "")!;
+    const outside = result.interfaces.find((one) => one !== inside)!;
+    const ipv4 = result.ips.map(({ address }) => address.split("/")[0]!).find((address) => address.includes("."))!;
+    return {
+      name,
+      namespace,
+      containerId,
+      port: outside.name,
+      interface: "eth0",
+      address: ipv4,
+      mac: inside.mac,
+      routerMac: outside.mac,
+    };
+  }
+
+  /** CNI DEL; returns when the switch holds none of the entries that named the pod's address. */
+  async detach(pod: AttachedPod): Promise<void> {
+    this.#call("DEL", pod.containerId, pod.namespace);
+    await until(`entries of ${pod.address} to go`, 30_000, () => {
+      return !this.switch.openflow("dump-flows", this.switch.bridge).includes(`${pod.address} `);
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.switch.site.stop(this.#agent);
+    await this.switch.stop();
+  }
+}

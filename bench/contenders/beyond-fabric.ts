@@ -1,0 +1,194 @@
+/** BeyondFabric: the real agent, its own API server, pods attached by CNI, the whole decision made for every flow. */
+import { BenchApiServer } from "../cluster/api-server.ts";
+import { clusterFoundation, clusterGrowth } from "../cluster/recorded.ts";
+import { run, until, type Site } from "../environment/site.ts";
+import { Switch } from "../environment/switch.ts";
+import { formatAddress } from "../traffic/frame.ts";
+import { measureTraffic } from "../traffic/measure.ts";
+import { newFlows, type Variation } from "../traffic/plan.ts";
+import { AgentNode, type AgentLimits, type AttachedPod } from "./agent-node.ts";
+import type { Contender, Setting } from "./contender.ts";
+
+const MANAGEMENT = ["172.31.254.1", "172.31.254.2"] as const;
+const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
+/** Rate at which entries are made for the crowded scenarios. */
+const FILL_RATE = 4000;
+
+/** A switch's namespace with the addresses of a node: management on the loopback, `eth1` with nobody at its other end. */
+async function loneSwitch(site: Site, purpose: string): Promise<Switch> {
+  const own = await Switch.start(site, purpose, "without bridge");
+  const batch = [
+    `addr add ${MANAGEMENT[0]}/32 dev lo`,
+    "link add eth1 type veth peer name wire",
+    "link set wire up",
+    "link set eth1 up",
+    `addr add ${BUSINESS[0]}/24 dev eth1`,
+  ];
+  run(["ip", "-n", own.namespace, "-batch", "-"], batch.join("\n"));
+  return own;
+}
+
+/** The limits of a node in a setting: one sender stands for a whole node's pods, so its own meter is lifted. */
+function limitsOf(setting: Setting): AgentLimits {
+  const meter = setting.meters === "default" ? {} : { missesPerSecondPerPort: 0 };
+  return setting.entries === undefined
+    ? meter
+    : { ...meter, entries: Math.ceil(setting.entries * 1.5), idleSeconds: 3600 };
+}
+
+export const beyondFabric: Contender = {
+  name: "BeyondFabric",
+  async start(site, setting) {
+    const own = await loneSwitch(site, "bf");
+    const api = await BenchApiServer.start(site, own.namespace, MANAGEMENT[0]);
+    await api.load(clusterFoundation());
+    const agent = await AgentNode.start(site, own, api, {
+      name: "bench-1",
+      tunnelAddress: BUSINESS[0],
+      limits: limitsOf(setting),
+    });
+    const namespaces = site.addNamespaces(setting.pods.map(({ name }) => name));
+    const pods = setting.pods.map(({ name }, at) => agent.attach(name, namespaces[at]!));
+    allowSources(own, pods[0]!, setting.sources);
+    for (const pod of pods) pinRouter(pod);
+    if (setting.idlePorts > 0) await own.addIdlePorts(setting.idlePorts);
+    let filled = 0;
+    return {
+      contender: beyondFabric.name,
+      switch: own,
+      pods,
+      macTowards: (from) => (from as AttachedPod).routerMac,
+      controllerCpu: () => agent.cpu(),
+      controllerMemory: () => agent.memory(),
+      async forget() {
+        // What a pod's flows left behind goes with the pod: the receiver is deleted and attached anew.
+        if (setting.entries !== undefined) return own.forgetDatapathFlows();
+        const [, receiver] = pods;
+        await agent.detach(receiver!);
+        pods[1] = agent.attach(receiver!.name, receiver!.namespace);
+        pinRouter(pods[1]);
+        own.forgetDatapathFlows();
+      },
+      async addEntries(count) {
+        const before = own.entries();
+        const [from, , to] = pods;
+        const half = 2 ** (setting.sources.bits - 1);
+        const plan = newFlows(FILL_RATE, count / FILL_RATE, { ...setting.sources, first: half + filled });
+        filled += plan.flows;
+        await measureTraffic(site, { from: from!, to: to!, destinationMac: from!.routerMac }, plan);
+        await until(`${count} entries`, 60_000, () => own.entries() - before >= count * 0.95, 500);
+      },
+      async stop() {
+        await agent.stop();
+        await api.stop();
+      },
+    };
+  },
+  async startAcross(site) {
+    const left = await Switch.start(site, "bf1", "without bridge");
+    const right = await Switch.start(site, "bf2", "without bridge");
+    const cable = (name: string) =>
+      `name ${name} netns ${left.namespace} type veth peer name ${name} netns ${right.namespace}`;
+    for (const name of ["eth0", "eth1"]) run(["ip", "link", "add", ...cable(name).split(" ")]);
+    for (const [at, own] of [left, right].entries()) {
+      const batch = [
+        `addr add ${MANAGEMENT[at]}/24 dev eth0`,
+        `addr add ${BUSINESS[at]}/24 dev eth1`,
+        "link set eth0 up",
+        "link set eth1 up",
+      ];
+      run(["ip", "-n", own.namespace, "-batch", "-"], batch.join("\n"));
+    }
+    const api = await BenchApiServer.start(site, left.namespace, MANAGEMENT[0]);
+    await api.load(clusterFoundation());
+    const agents: AgentNode[] = [];
+    const pods: AttachedPod[] = [];
+    for (const [at, own] of [left, right].entries()) {
+      const node = { name: `bench-${at + 1}`, tunnelAddress: BUSINESS[at]! };
+      const agent = await AgentNode.start(site, own, api, node);
+      agents.push(agent);
+      pods.push(agent.attach(`far${at}`, site.addNamespace(`far${at}`)));
+    }
+    for (const [at, pod] of pods.entries()) await api.load([podObject(pod, `bench-${at + 1}`)]);
+    const [from, to] = pods;
+    return {
+      contender: beyondFabric.name,
+      from: from!,
+      to: to!,
+      async stop() {
+        for (const agent of agents) await agent.stop();
+        await api.stop();
+      },
+    };
+  },
+  async startCni(site) {
+    const own = await loneSwitch(site, "bfcni");
+    const api = await BenchApiServer.start(site, own.namespace, MANAGEMENT[0]);
+    await api.load(clusterFoundation());
+    const agent = await AgentNode.start(site, own, api, { name: "bench-1", tunnelAddress: BUSINESS[0] });
+    return {
+      name: beyondFabric.name,
+      namespace: own.namespace,
+      executable: agent.executable,
+      binDirectory: agent.directory,
+      configuration: agent.networkConfiguration,
+      argumentsOf: (containerId) => agent.argumentsOf(containerId),
+      announce: async () => {},
+      withdraw: async () => {},
+    };
+  },
+  async startScaled(site, localPods, podsPerNode) {
+    const own = await loneSwitch(site, "bfscale");
+    const api = await BenchApiServer.start(site, own.namespace, MANAGEMENT[0]);
+    await api.load(clusterFoundation());
+    const agent = await AgentNode.start(site, own, api, { name: "bench-1", tunnelAddress: BUSINESS[0] });
+    const names = Array.from({ length: localPods }, (_, at) => `local${at}`);
+    const namespaces = site.addNamespaces(names);
+    for (const [at, name] of names.entries()) agent.attach(name, namespaces[at]!);
+    let present = 0;
+    return {
+      contender: beyondFabric.name,
+      async grow(pods) {
+        await api.load(clusterGrowth(present, { pods, podsPerNode }));
+        present = pods;
+        const deadline = performance.now() + 60_000;
+        while ((await agent.status()).pods < pods) {
+          if (performance.now() > deadline) throw new Error(`the agent does not know ${pods} pods after a minute`);
+          await new Promise((resolve) => setTimeout(resolve, 200));
+        }
+      },
+      entries: () => own.entries(),
+      memory: () => agent.memory(),
+      async stop() {
+        await agent.stop();
+        await api.stop();
+      },
+    };
+  },
+};
+
+/** Consents to further source addresses on a pod's port, as an administrator would. */
+function allowSources(own: Switch, pod: AttachedPod, sources: Variation): void {
+  const prefix = `${formatAddress(sources.base)}/${32 - sources.bits}`;
+  own.configure("set", "interface", pod.port, `external_ids:beyondfabric.io/allowed-sources="${prefix}"`);
+}
+
+/** Keeps the pod's kernel from asking for its gateway in the middle of a measurement. */
+function pinRouter(pod: AttachedPod): void {
+  const routes = run(["ip", "-n", pod.namespace, "-4", "route", "show", "default"]);
+  const gateway = /via (\S+)/.exec(routes)?.[1];
+  if (gateway === undefined) throw new Error(`pod ${pod.name} has no default route: ${routes}`);
+  const neighbour = ["neigh", "replace", gateway, "lladdr", pod.routerMac, "dev", pod.interface, "nud", "permanent"];
+  run(["ip", "-n", pod.namespace, ...neighbour]);
+}
+
+/** The pod as its kubelet publishes it. */
+function podObject(pod: AttachedPod, node: string) {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: pod.containerId, namespace: "bench-0" },
+    spec: { nodeName: node, containers: [{ name: "main", image: "registry.example/pause:1" }] },
+    status: { phase: "Running", podIP: pod.address, podIPs: [{ ip: pod.address }] },
+  };
+}
