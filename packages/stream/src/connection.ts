@@ -37,6 +37,7 @@ export class Connection extends EventEmitter<ConnectionEvents> {
   #established = false;
   #timer: NodeJS.Timeout | undefined;
   #timerDeadline: number | undefined;
+  #due: NodeJS.Immediate | undefined;
   #lastError: Error | undefined;
 
   constructor(options: ConnectionOptions) {
@@ -192,8 +193,13 @@ export class Connection extends EventEmitter<ConnectionEvents> {
     this.#timerDeadline = deadline;
     this.#timer = setTimeout(
       () => {
-        this.#timer = undefined;
-        this.#obey(this.#machine.run(performance.now()));
+        // After a stall of this process the timer is due before the answer that lies in the socket has been read: let
+        // the event loop read first, or a healthy peer would be taken for a silent one.
+        this.#due = setImmediate(() => {
+          this.#timer = undefined;
+          this.#due = undefined;
+          this.#obey(this.#machine.run(performance.now()));
+        });
       },
       Math.max(1, Math.ceil(deadline - performance.now())),
     );
@@ -201,7 +207,9 @@ export class Connection extends EventEmitter<ConnectionEvents> {
 
   #clearTimer(): void {
     clearTimeout(this.#timer);
+    clearImmediate(this.#due);
     this.#timer = undefined;
+    this.#due = undefined;
     this.#timerDeadline = undefined;
   }
 }
