@@ -25,7 +25,9 @@ all) programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kub
 *) fail "unknown argument '$1'" "use 'api' or 'all'" ;;
 esac
 
-assets="${XDG_CACHE_HOME:-$HOME/.cache}/beyondfabric/kubernetes-1.20.2"
+# The number behind the version counts what this script does to the source: raise it with every such change, here and in
+# packages/lab/src/control-plane/kubernetes.ts, so that no machine goes on with programs of an older recipe.
+assets="${XDG_CACHE_HOME:-$HOME/.cache}/beyondfabric/kubernetes-1.20.2-2"
 mkdir -p "$assets"
 exec 9>"$assets/.lock"
 flock 9 # a second caller waits, then finds everything built
@@ -92,10 +94,26 @@ sha256sum --status --check <<<"$sha256sums" 2>/dev/null || fetch_source
 sha256sum --quiet --check <<<"$sha256sums" >&2 || fail "the downloaded source is not the one this script was written for" "remove $work and run this again"
 
 tree="$work/gopath/src/k8s.io/kubernetes"
+# Since Go 1.18 reflect.mapiterinit fills an iterator that its caller gives. The vendored reflect2 1.0.1 links to it and gives
+# none, which kills kube-apiserver at the first custom resource. Here it gives one of the size of runtime.hiter in Go 1.19.
+mend_map_iteration() {
+  cd "$1"
+  sed -i '
+    s|^func mapiterinit(rtype unsafe.Pointer, m unsafe.Pointer) \*hiter|func mapiterinit(rtype unsafe.Pointer, m unsafe.Pointer, it *hiter)|
+    s|^\t// rest fields are ignored|\tpointers [6]unsafe.Pointer\n\twords [4]uintptr|
+    /^\/\/ m escapes into the return value/,/^\/\/go:noescape/d' unsafe_link.go
+  sed -i '
+    s|^\treturn &UnsafeMapIterator{|\tit := new(hiter)\n\tmapiterinit(type2.rtype, *(*unsafe.Pointer)(obj), it)\n&|
+    s|^\t\thiter:      mapiterinit.*|\t\thiter:      it,|' unsafe_map.go
+  sha256sum --quiet --check <<<'9775af21d6538003cdb8971c8042f1d86fee92260da05442c5980c0af6bfc1ab  unsafe_link.go
+95e69e396164bab0859b28e7aa095e682db68bd2ad48e7466c435e813a948d11  unsafe_map.go' >&2 || fail "the vendored reflect2 in $1 is not the one that this script mends" "mend it by hand, or correct the script"
+}
+
 if [ ! -e "$tree/.extracted" ]; then
   rm -rf "$tree"
   mkdir -p "$(dirname "$tree")"
   dpkg-source -x ./*.dsc "$tree" >&2
+  (mend_map_iteration "$tree/vendor/github.com/modern-go/reflect2")
   touch "$tree/.extracted"
 fi
 

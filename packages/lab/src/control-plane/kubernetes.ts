@@ -10,7 +10,7 @@ import type { Certificates } from "./certificates.ts";
 export function kubernetesAssets(environment: NodeJS.ProcessEnv = process.env): string {
   return (
     environment["KUBEBUILDER_ASSETS"] ??
-    join(environment["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "beyondfabric", "kubernetes-1.20.2")
+    join(environment["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "beyondfabric", "kubernetes-1.20.2-2")
   );
 }
 
