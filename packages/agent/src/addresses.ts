@@ -67,10 +67,9 @@ export class AddressService implements PodAddresses {
     const block = this.#ownBlocks.get(formatCidr(cidr));
     if (block === undefined) return;
     this.#ownBlocks.delete(formatCidr(cidr));
-    try {
-      this.#allocator.removeBlock(cidr);
-    } catch (error) {
-      this.#options.logger.error({ err: error, block: formatCidr(cidr) }, "a block with pods in it was taken away");
+    const held = this.#allocator.withdrawBlock(cidr);
+    if (held.length > 0) {
+      this.#options.logger.error({ block: formatCidr(cidr), held }, "a block with addresses in use was taken away");
     }
     this.#options.onChange();
   }

@@ -5,6 +5,7 @@
 import { parseNetwork, parseSubnet, type Network, type Subnet } from "@beyondfabric/kube/kinds";
 import { Transaction, type Cache } from "@beyondfabric/ovsdb";
 import { formatCidr, isIp, parseCidr, parseIp, type Cidr, type Ip } from "@beyondfabric/packet";
+import type { UplinkAddresses } from "./host/network.ts";
 import { withEntries, type SwitchTables } from "./switch/database.ts";
 
 const stateKey = "beyondfabric.io/state";
@@ -18,6 +19,8 @@ export interface LocalState {
   readonly blocks: readonly { readonly subnet: string; readonly cidr: Cidr }[];
   readonly nodeAddresses: readonly Ip[];
   readonly tunnelAddress: Ip | undefined;
+  /** What the NIC's bridge has to have; see {@link UplinkAddresses}. */
+  readonly uplink: UplinkAddresses | undefined;
 }
 
 /** Undefined when there is none, or when it cannot be read: it is only a copy. */
@@ -33,6 +36,7 @@ export function readLocalState(cache: Cache<SwitchTables>, bridge: string): Loca
       blocks: { subnet: string; cidr: string }[];
       nodeAddresses: string[];
       tunnelAddress?: string;
+      uplink?: UplinkAddresses;
     };
     if (raw.format !== stateFormat || !raw.nodeAddresses.every(isIp)) return undefined;
     return {
@@ -42,6 +46,7 @@ export function readLocalState(cache: Cache<SwitchTables>, bridge: string): Loca
       blocks: raw.blocks.map(({ subnet, cidr }) => ({ subnet, cidr: parseCidr(cidr) })),
       nodeAddresses: raw.nodeAddresses.map(parseIp),
       tunnelAddress: raw.tunnelAddress !== undefined && isIp(raw.tunnelAddress) ? raw.tunnelAddress : undefined,
+      uplink: raw.uplink,
     };
   } catch {
     return undefined;

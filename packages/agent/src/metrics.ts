@@ -49,6 +49,7 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
   counter("fabric_packet_ins_foreign_total", "Packet-ins that are no miss.", counters.foreign);
   counter("fabric_entries_revoked_total", "Entries changed or removed because a fact changed.", counters.revoked);
   counter("fabric_entries_aged_total", "Entries removed because nobody used them.", counters.aged);
+  counter("fabric_entries_vanished_total", "Entries that somebody else removed from the switch.", counters.vanished);
   counter("fabric_entries_evicted_total", "Entries removed because there were too many.", counters.evicted);
   const verdicts = new Counter({
     name: "fabric_verdicts_total",

@@ -29,7 +29,7 @@ export function encodeCookie(kind: CookieKind, id: number): bigint {
   if (!Number.isInteger(id) || id < 0 || id > 0xffff_ffff) {
     throw new DatapathError("DATAPATH_BAD_COOKIE", `cookie id ${id} is not an unsigned 32-bit integer`);
   }
-  const high = (0xbf << 24) | (cookieFormat << 16) | (cookieKind[kind] << 8) | id % cookieBuckets;
+  const high = (0xbf << 24) | (cookieFormat << 16) | (cookieKind[kind] << 8) | (id % cookieBuckets);
   return (BigInt(high >>> 0) << 32n) | BigInt(id);
 }
 
@@ -45,4 +45,9 @@ export function decodeCookie(cookie: bigint): Cookie | undefined {
 /** Cookie and mask that select the verdict entries of one bucket. */
 export function bucketSelector(bucket: number): { cookie: bigint; mask: bigint } {
   return { cookie: encodeCookie("verdict", bucket), mask: 0xffff_ffff_0000_0000n };
+}
+
+/** Cookie and mask that select every entry of one kind. */
+export function kindSelector(kind: CookieKind): { cookie: bigint; mask: bigint } {
+  return { cookie: encodeCookie(kind, 0), mask: 0xffff_ff00_0000_0000n };
 }

@@ -153,7 +153,8 @@ function decideEgress(question: Question, facts: Facts): Decision {
         { kind: "local" },
       );
     case "this-node":
-      if (question.from === "host") return deny("no-way-back-out", `${destination} is node ${facts.node}'s own address`);
+      if (question.from === "host")
+        return deny("no-way-back-out", `${destination} is node ${facts.node}'s own address`);
       return allow("to-node", `${destination} is the address of node ${facts.node}`, { kind: "host" });
     case "outside": {
       dependsOn.push("subnets");
@@ -251,7 +252,11 @@ function decideIngress(question: Question, facts: Facts): Decision {
   dependsOn.push(`node:${owner}`);
   const ownerAddress = facts.nodeNamed(owner)?.tunnelAddress;
   if (owner !== facts.node && ownerAddress === undefined) {
-    return hold("node-without-tunnel", source, `${source} belongs to node ${owner}, which has published no tunnel address`);
+    return hold(
+      "node-without-tunnel",
+      source,
+      `${source} belongs to node ${owner}, which has published no tunnel address`,
+    );
   }
   if (owner === facts.node || ownerAddress !== tunnelSource) {
     return deny(

@@ -1,5 +1,13 @@
 /** The datapath of a node: pipeline, decision, entries. Pure: bytes and facts in, bytes and verdicts out. */
-export { bucketSelector, cookieBuckets, cookieFormat, decodeCookie, encodeCookie, type Cookie } from "./cookie.ts";
+export {
+  bucketSelector,
+  cookieBuckets,
+  cookieFormat,
+  decodeCookie,
+  encodeCookie,
+  kindSelector,
+  type Cookie,
+} from "./cookie.ts";
 export { decide, sameVerdict, type Cube, type Decision, type Question, type Reason } from "./decide.ts";
 export { DatapathError, type DatapathErrorCode } from "./errors.ts";
 export type { BlockFact, Endpoint, FactKey, Facts, LocalPort, NodeFact, SubnetFact } from "./facts.ts";

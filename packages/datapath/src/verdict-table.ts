@@ -12,6 +12,8 @@ export interface Verdict {
   /** A packet for which the verdict was asked; asking again with it gives the verdict that holds today. */
   readonly question: Question;
   decision: Settled;
+  /** When it came into the table (ms). */
+  readonly added: number;
   /** When a packet was last seen to use it (ms). */
   lastUsed: number;
   packets: bigint;
@@ -51,7 +53,15 @@ export class VerdictTable {
    * @param id the number that an adopted entry carries in its cookie; a new one is drawn otherwise
    */
   add(question: Question, decision: Settled, now: number, id?: number): Verdict {
-    const verdict: Verdict = { id: id ?? this.#drawId(), question, decision, lastUsed: now, packets: 0n, bytes: 0n };
+    const verdict: Verdict = {
+      id: id ?? this.#drawId(),
+      question,
+      decision,
+      added: now,
+      lastUsed: now,
+      packets: 0n,
+      bytes: 0n,
+    };
     const key = cubeKey(question, decision);
     const before = this.#byCube.get(key);
     if (before !== undefined) this.remove(before);
@@ -106,13 +116,9 @@ export class VerdictTable {
     verdict.bytes = bytes;
   }
 
-  /** Verdicts of one statistics bucket that no packet has used for `idle` ms. */
-  idleIn(inBucket: (id: number) => boolean, idle: number, now: number): Verdict[] {
-    const found: Verdict[] = [];
-    for (const verdict of this.#byId.values()) {
-      if (inBucket(verdict.id) && now - verdict.lastUsed >= idle) found.push(verdict);
-    }
-    return found;
+  /** Verdicts of one statistics bucket. */
+  inBucket(isIn: (id: number) => boolean): Verdict[] {
+    return [...this.#byId.values()].filter(({ id }) => isIn(id));
   }
 
   /** The least recently used verdicts beyond the budget. */

@@ -20,8 +20,7 @@ export interface ApiSource {
 
 export interface ApiServerOptions {
   readonly socket: string;
-  /** `host:port` */
-  readonly healthAddress: string;
+  readonly healthAddress: { readonly host: string; readonly port: number };
   readonly source: ApiSource;
   readonly logger: Logger;
 }
@@ -70,11 +69,7 @@ export class ApiServer {
     rmSync(socket, { force: true });
     await this.#listen(local, { path: socket });
     chmodSync(socket, 0o600);
-    const separator = healthAddress.lastIndexOf(":");
-    await this.#listen(health, {
-      host: healthAddress.slice(0, separator).replace(/^\[|\]$/g, ""),
-      port: Number(healthAddress.slice(separator + 1)),
-    });
+    await this.#listen(health, healthAddress);
   }
 
   async stop(): Promise<void> {

@@ -3,7 +3,14 @@
  * that fails leaves nothing half-made behind. The order of an ADD: claim the addresses, write the entries (the drop
  * first), connect the port, publish the identity, answer.
  */
-import { CniError, type Attachment, type Attachments, type AttachRequest, type DetachRequest } from "@beyondfabric/cni";
+import {
+  CNI_CODE,
+  CniError,
+  type Attachment,
+  type Attachments,
+  type AttachRequest,
+  type ValidAttachment,
+} from "@beyondfabric/cni";
 import { routerMac, type LocalPort } from "@beyondfabric/datapath";
 import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
 import { ipFamily, type Ip } from "@beyondfabric/packet";
@@ -61,12 +68,6 @@ export interface AttachmentServiceOptions {
 /** How long the switch may take to make a port (ms). */
 const portTimeout = 10_000;
 
-const cniTryAgain = 11;
-const cniPluginNotAvailable = 50;
-const cniContainerUnknown = 3;
-const cniInvalidEnvironment = 4;
-const fabricFailure = 100;
-
 export interface OperationFigures {
   count: number;
   failed: number;
@@ -102,7 +103,7 @@ export class AttachmentService implements Attachments {
     return this.#measured("ADD", () => this.#add(request));
   }
 
-  del(request: DetachRequest): Promise<void> {
+  del(request: AttachRequest): Promise<void> {
     return this.#measured("DEL", () => this.#del(request.containerId, request.ifname));
   }
 
@@ -110,7 +111,7 @@ export class AttachmentService implements Attachments {
     return this.#measured("CHECK", () => this.#check(request));
   }
 
-  gc(_network: string, valid: readonly { containerId: string; ifname: string }[]): Promise<void> {
+  gc(_network: string, valid: readonly ValidAttachment[]): Promise<void> {
     return this.#measured("GC", async () => {
       const keep = new Set(valid.map(({ containerId, ifname }) => `${containerId}/${ifname}`));
       for (const [key, port] of [...this.#ports]) {
@@ -122,11 +123,14 @@ export class AttachmentService implements Attachments {
   async status(): Promise<void> {
     const reasons = this.#options.notReady();
     if (reasons.length === 0) return;
-    throw new CniError(cniPluginNotAvailable, `node cannot take pods: ${reasons.join("; ")}`, "see `fabricctl status`");
+    throw new CniError(CNI_CODE.notAvailable, `node cannot take pods: ${reasons.join("; ")}`, "see `fabricctl status`");
   }
 
   async #add(request: AttachRequest): Promise<Attachment> {
     const { containerId, ifname, netns } = request;
+    if (netns === undefined) {
+      throw new CniError(CNI_CODE.invalidEnvironment, "CNI_NETNS is missing", "give the path of the pod's namespace");
+    }
     const present = this.#ports.get(`${containerId}/${ifname}`);
     if (present !== undefined) {
       const problems = await this.#problems(present);
@@ -137,7 +141,7 @@ export class AttachmentService implements Attachments {
     const pod = request.pod;
     if (pod === undefined) {
       throw new CniError(
-        cniInvalidEnvironment,
+        CNI_CODE.invalidEnvironment,
         "CNI_ARGS names no pod",
         "set K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS",
       );
@@ -218,14 +222,14 @@ export class AttachmentService implements Attachments {
     const port = this.#ports.get(`${request.containerId}/${request.ifname}`);
     if (port === undefined) {
       throw new CniError(
-        cniContainerUnknown,
+        CNI_CODE.unknownContainer,
         `container ${request.containerId} has no interface ${request.ifname} here`,
         "delete the pod, its workload makes another",
       );
     }
     const problems = await this.#problems(port);
     if (problems.length > 0) {
-      throw new CniError(fabricFailure, problems.join("; "), "delete the pod, its workload makes another");
+      throw new CniError(CNI_CODE.checkFailed, problems.join("; "), "delete the pod, its workload makes another");
     }
   }
 
@@ -289,13 +293,14 @@ export class AttachmentService implements Attachments {
         if (now === "waiting") return;
         finish();
         if (now === "made") resolve();
-        else reject(new CniError(fabricFailure, `the switch refused port ${port.hostInterface}: ${now}`, retryRemedy));
+        else
+          reject(new CniError(CNI_CODE.internal, `the switch refused port ${port.hostInterface}: ${now}`, retryRemedy));
       };
       const timer = setTimeout(() => {
         finish();
         reject(
           new CniError(
-            cniTryAgain,
+            CNI_CODE.tryAgainLater,
             `the switch did not make port ${port.hostInterface} within ${portTimeout} ms`,
             "see whether ovs-vswitchd runs: `fabricctl status`",
           ),
@@ -336,6 +341,15 @@ function keyOf(port: PodPort): string {
 function asCniError(error: unknown): CniError {
   if (error instanceof CniError) return error;
   const { message, code } = error as { message?: string; code?: string };
+  if (code === "LINK_NO_NAMESPACE")
+    return new CniError(CNI_CODE.noNamespace, message ?? "", retryRemedy, { cause: error });
+  if (code === "LINK_EXISTS")
+    return new CniError(CNI_CODE.interfaceExists, message ?? "", retryRemedy, { cause: error });
+  if (code?.startsWith("IPAM_") === true || code === "AGENT_NO_SUBNET") {
+    return new CniError(CNI_CODE.noAddress, `${code}: ${message}`, "`kubectl get addressblocks` shows who owns what", {
+      cause: error,
+    });
+  }
   const text = message ?? String(error);
-  return new CniError(fabricFailure, code === undefined ? text : `${code}: ${text}`, retryRemedy, { cause: error });
+  return new CniError(CNI_CODE.internal, code === undefined ? text : `${code}: ${text}`, retryRemedy, { cause: error });
 }

@@ -23,6 +23,8 @@ export class ReactorCounters {
   revoked = 0;
   /** Entries that were withdrawn because nobody used them. */
   aged = 0;
+  /** Entries that the switch no longer had although nobody here removed them. */
+  vanished = 0;
   /** Entries that were withdrawn because there were too many. */
   evicted = 0;
   readonly verdicts = new Map<string, number>();

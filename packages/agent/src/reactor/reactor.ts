@@ -11,7 +11,6 @@
  */
 import {
   decide,
-  flowKey,
   flowModFor,
   missPort,
   sameVerdict,
@@ -75,6 +74,8 @@ export interface ReactorOptions {
 /** A negative answer is remembered for so long (ms), so that a scan of unknown addresses does not fill the holds. */
 const absentMilliseconds = 1000;
 const absentCapacity = 4096;
+/** An entry that was queued so long ago (ms) must be in the switch. */
+const settledMilliseconds = 5000;
 
 export class Reactor {
   readonly counters = new ReactorCounters();
@@ -269,14 +270,27 @@ export class Reactor {
     return this.#lastAgedBucket;
   }
 
+  bucketIsEmpty(bucket: number): boolean {
+    return this.verdicts.inBucket((id) => id % cookieBuckets === bucket).length === 0;
+  }
+
   /** Takes the statistics of one bucket and removes what nobody used. */
   recordBucket(bucket: number, statistics: Iterable<{ id: number; packets: bigint; bytes: bigint }>): void {
     const now = this.#now();
-    for (const { id, packets, bytes } of statistics) this.verdicts.record(id, packets, bytes, now);
-    const idle = this.verdicts.idleIn((id) => id % cookieBuckets === bucket, this.#limits.idleMilliseconds, now);
-    for (const verdict of idle) {
-      this.counters.aged++;
-      this.#withdraw(verdict);
+    const present = new Set<number>();
+    for (const { id, packets, bytes } of statistics) {
+      present.add(id);
+      this.verdicts.record(id, packets, bytes, now);
+    }
+    for (const verdict of this.verdicts.inBucket((id) => id % cookieBuckets === bucket)) {
+      if (now - verdict.lastUsed >= this.#limits.idleMilliseconds) {
+        this.counters.aged++;
+        this.#withdraw(verdict);
+      } else if (!present.has(verdict.id) && now - verdict.added >= settledMilliseconds) {
+        // Somebody took the entry out of the switch. The next packet of the pair brings it back.
+        this.counters.vanished++;
+        this.verdicts.remove(verdict);
+      }
     }
   }
 
@@ -303,23 +317,6 @@ export class Reactor {
       }
     }
     return foreign;
-  }
-
-  /**
-   * A comparison while running: queues again what the switch lost, and returns what it has too much.
-   */
-  missing(flows: Iterable<Flow>): Flow[] {
-    const absent = new Set(this.verdicts.values());
-    const foreign: Flow[] = [];
-    for (const flow of flows) {
-      const read = verdictFromFlow(flow);
-      const verdict = read === undefined ? undefined : this.verdicts.get(read.id);
-      if (verdict !== undefined) absent.delete(verdict);
-      else foreign.push(flow);
-    }
-    // An entry that was queued in the last moments is not missing, and writing it twice does no harm.
-    for (const verdict of absent) this.#write(verdict);
-    return foreign.filter((flow) => !this.#writes.has(flowKey(flow)));
   }
 
   /** Takes every verdict again, for instance once the facts are complete after a restart. */

@@ -25,10 +25,6 @@ export class WriteQueue {
     return this.#revocations.size + this.#grants.size;
   }
 
-  has(key: string): boolean {
-    return this.#revocations.has(key) || this.#grants.has(key);
-  }
-
   push(key: string, frame: Buffer, kind: WriteClass): void {
     this.#revocations.delete(key);
     this.#grants.delete(key);

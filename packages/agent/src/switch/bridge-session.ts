@@ -7,9 +7,10 @@ import {
   baseFlows,
   bucketSelector,
   decodeCookie,
+  kindSelector,
   podFlows,
   reconcile,
-  tableName,
+  tables,
   type BaseFacts,
   type LocalPort,
 } from "@beyondfabric/datapath";
@@ -164,6 +165,23 @@ export class BridgeSession {
     }));
   }
 
+  /** Packets that each port sent under a name that is not its own, by port number. */
+  async spoofed(): Promise<Map<number, bigint>> {
+    const counts = new Map<number, bigint>();
+    for (const { flow, statistics } of await this.#entriesOf("pod")) {
+      const port = decodeCookie(flow.cookie)?.id;
+      if (port === undefined || flow.table !== tables["spoof-guard"].id || flow.instructions.length > 0) continue;
+      counts.set(port, (counts.get(port) ?? 0n) + (statistics.packets ?? 0n));
+    }
+    return counts;
+  }
+
+  async #entriesOf(kind: "base" | "pod"): Promise<readonly FlowEntry[]> {
+    const { cookie, mask } = kindSelector(kind);
+    const body = await this.#ask({ kind: "flow_desc", match: [], cookie, cookieMask: mask });
+    return body.kind === "flow_desc" ? body.entries : [];
+  }
+
   async #ask(body: MultipartRequestBody): Promise<MultipartReplyBody> {
     const reply = await this.#channel.request({ type: "multipart_request", body });
     if (reply.type === "multipart_reply") return reply.body;
@@ -197,18 +215,21 @@ export class BridgeSession {
 
   async #reconcile(): Promise<void> {
     await this.#reconcileMeters();
-    const installed = (await this.dump()).map(({ flow }) => flow);
     const { reactor, logger } = this.#options;
-    // Between the dump and this line pods may have come and gone: what is desired is what is desired now.
+    // After a connect everything is looked at; later only what is constant: verdict entries are watched bucket by bucket.
+    const entries = this.#ready
+      ? [...(await this.#entriesOf("base")), ...(await this.#entriesOf("pod"))]
+      : await this.dump();
+    const installed = entries.map(({ flow }) => flow);
     const verdicts: Flow[] = [];
     const others: Flow[] = [];
     for (const flow of installed) {
       if (decodeCookie(flow.cookie)?.kind === "verdict") verdicts.push(flow);
       else others.push(flow);
     }
+    // Between the dump and this line pods may have come and gone: what is desired is what is desired now.
     const { remove, write } = reconcile(this.#desired(), others);
-    const contradicting = this.#ready ? reactor.missing(verdicts) : reactor.adopt(verdicts);
-    const removals = [...remove, ...contradicting];
+    const removals = [...remove, ...reactor.adopt(verdicts)];
     if (removals.length + write.length > 0) {
       logger.info(
         { removed: removals.length, written: write.length, kept: installed.length - removals.length },
@@ -245,6 +266,12 @@ export class BridgeSession {
     for (const [meter, rate] of wanted) if (!present.has(meter)) this.#channel.send(meterMod("add", meter, rate));
   }
 
+  /** How many constant entries the switch should hold, and how many for its pods. */
+  desiredCounts(): { base: number; pods: number } {
+    const base = this.#base === undefined ? 0 : baseFlows(this.#base).length;
+    return { base, pods: this.#desired().length - base };
+  }
+
   #desired(): Flow[] {
     if (this.#base === undefined) return [];
     return [...baseFlows(this.#base), ...[...this.#pods.values()].flatMap((port) => this.#podFlows(port))];
@@ -257,11 +284,6 @@ export class BridgeSession {
   #gateways(): readonly Ip[] {
     return this.#base?.gateways ?? [];
   }
-}
-
-/** Whether an entry belongs to a table and a format that this agent writes. */
-export function isOwn(flow: Flow): boolean {
-  return tableName(flow.table) !== undefined && decodeCookie(flow.cookie) !== undefined;
 }
 
 function meterMod(command: "add" | "modify" | "delete", meter: number, rate: number): Message {

@@ -29,6 +29,46 @@ export interface SwitchDeclaration {
   readonly uplink: { readonly bridge: string; readonly nic: string } | undefined;
 }
 
+/** What of the database is watched. */
+export const monitoredTables = {
+  Open_vSwitch: { columns: ["bridges", "other_config", "external_ids", "ovs_version", "next_cfg", "cur_cfg"] },
+  Bridge: {
+    columns: [
+      "name",
+      "datapath_type",
+      "fail_mode",
+      "protocols",
+      "ports",
+      "other_config",
+      "external_ids",
+      "flow_tables",
+      "controller",
+    ],
+  },
+  Port: { columns: ["name", "interfaces", "external_ids"] },
+  Interface: {
+    columns: [
+      "name",
+      "type",
+      "options",
+      "external_ids",
+      "ofport",
+      "ofport_request",
+      "error",
+      "mac",
+      "mac_in_use",
+      "mtu_request",
+      "mtu",
+    ],
+  },
+  Flow_Table: { columns: ["name", "prefixes"] },
+} as const;
+
+/** The bridge that takes a NIC: `br-` and the NIC's name, cut to what the kernel allows. */
+export function uplinkBridgeName(nic: string): string {
+  return `br-${nic}`.slice(0, 15);
+}
+
 /** Tables whose entries match addresses: the classifier keeps tries for them, IPv6 included, so that masks stay wide. */
 const prefixTables = [tables["spoof-guard"].id, tables.egress.id, tables.ingress.id, tables.deliver.id];
 const prefixes = ["ip_dst", "ip_src", "ipv6_dst"];

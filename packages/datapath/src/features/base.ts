@@ -15,15 +15,7 @@ import {
   protocol,
 } from "../match.ts";
 import { defineFlow, tables, type FlowDefinition } from "../pipeline.ts";
-import {
-  load,
-  markMissTaken,
-  missNotYetTaken,
-  presetVerdict,
-  slice,
-  sourceClass,
-  verdictCode,
-} from "../registers.ts";
+import { load, markMissTaken, missNotYetTaken, presetVerdict, slice, sourceClass, verdictCode } from "../registers.ts";
 
 /** The MAC that every node's router answers with; pods see one gateway wherever they run. */
 export const routerMac: Mac = "0e:fa:b0:00:00:01";
@@ -122,11 +114,7 @@ function responderFlows({ gateways, ports }: BaseFacts): Flow[] {
         base({
           table: "arp-nd",
           priority: 100,
-          match: [
-            ethType(etherType.arp),
-            { field: "arp_op", value: 1n },
-            { field: "arp_tpa", value: address },
-          ],
+          match: [ethType(etherType.arp), { field: "arp_op", value: 1n }, { field: "arp_tpa", value: address }],
           actions: [
             move("eth_src", "eth_dst", 48),
             { type: "set_field", field: "eth_src", value: mac },
@@ -268,6 +256,10 @@ function forwardFlows({ ports }: BaseFacts): Flow[] {
   ];
 }
 
-function move(src: "eth_src" | "arp_sha" | "arp_spa" | "ipv6_src", dst: "eth_dst" | "arp_tha" | "arp_tpa" | "ipv6_dst", bits: number): Action {
+function move(
+  src: "eth_src" | "arp_sha" | "arp_spa" | "ipv6_src",
+  dst: "eth_dst" | "arp_tha" | "arp_tpa" | "ipv6_dst",
+  bits: number,
+): Action {
   return { type: "move", src: slice(src, 0, bits), dst: slice(dst, 0, bits) };
 }

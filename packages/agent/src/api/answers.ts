@@ -1,0 +1,181 @@
+/** What the local API says, put together from the parts that know it. */
+import { decodeCookie, tableName, verdictFromFlow } from "@beyondfabric/datapath";
+import { formatFlow, type FlowEntry } from "@beyondfabric/openflow";
+import type { Cache } from "@beyondfabric/ovsdb";
+import { formatCidr, type Ip } from "@beyondfabric/packet";
+import type { AddressService } from "../addresses.ts";
+import type { AttachmentService } from "../attachment/service.ts";
+import type { AgentConfig } from "../config.ts";
+import { renderMetrics } from "../metrics.ts";
+import type { NoiseWatch } from "../noise.ts";
+import type { Reactor } from "../reactor/reactor.ts";
+import type { BridgeSession } from "../switch/bridge-session.ts";
+import type { SwitchTables } from "../switch/database.ts";
+import { version } from "../version.ts";
+import type { View } from "../view.ts";
+import type { ApiSource } from "./server.ts";
+import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
+
+export interface ApiAnswersOptions {
+  readonly config: AgentConfig;
+  readonly startedAt: number;
+  readonly notReady: () => readonly string[];
+  readonly session: BridgeSession;
+  readonly reactor: Reactor;
+  readonly view: View;
+  readonly cache: Cache<SwitchTables>;
+  readonly addresses: AddressService;
+  readonly attachments: AttachmentService;
+  readonly noise: NoiseWatch;
+  readonly api: () => { connected: boolean; synced: boolean };
+  readonly tunnelAddress: () => Ip | undefined;
+}
+
+export class ApiAnswers implements ApiSource {
+  readonly #parts: ApiAnswersOptions;
+
+  constructor(parts: ApiAnswersOptions) {
+    this.#parts = parts;
+  }
+
+  notReady(): readonly string[] {
+    return this.#parts.notReady();
+  }
+
+  version(): VersionReply {
+    const root = [...this.#parts.cache.table("Open_vSwitch").values()][0];
+    return {
+      version,
+      node: this.#parts.config.nodeName,
+      ovs: root?.ovs_version,
+      openflow: "1.5",
+      runtime: `node ${process.version}`,
+    };
+  }
+
+  status(): Promise<StatusReply> {
+    const { config, session, reactor, view, cache, addresses, attachments, noise } = this.#parts;
+    const bridge = cache.find("Bridge", (row) => row.name === config.ovs.bridge);
+    const notReady = this.#parts.notReady();
+    const { counters } = reactor;
+    return Promise.resolve({
+      node: config.nodeName,
+      version: this.version(),
+      startedAt: this.#parts.startedAt,
+      ready: notReady.length === 0,
+      notReady,
+      switch: {
+        connected: session.ready,
+        datapathType: config.ovs.datapathType,
+        bridge: config.ovs.bridge,
+        failMode: bridge?.fail_mode,
+        baseEntries: session.desiredCounts().base,
+        podEntries: session.desiredCounts().pods,
+        verdictEntries: reactor.verdicts.size,
+        entryBudget: config.limits.entries,
+      },
+      api: this.#parts.api(),
+      addresses: addresses.usage(),
+      tunnelAddress: this.#parts.tunnelAddress(),
+      gatewayAddresses: addresses.nodeAddresses(),
+      peers: [...view.nodes.keys()].filter((name) => name !== config.nodeName).length,
+      pods: [...attachments.ports()].length,
+      misses: {
+        total: counters.misses,
+        perSecond: Math.round(noise.missesPerSecond * 10) / 10,
+        held: reactor.heldCount,
+        holdExpired: counters.holdExpired,
+        withoutEntry: counters.withoutEntry,
+        metered: noise.meteredTotal,
+      },
+      noisy: noise.noisy,
+      memoryBytes: process.memoryUsage.rss(),
+    });
+  }
+
+  endpoints(): Promise<EndpointsReply> {
+    const { attachments, noise, reactor } = this.#parts;
+    return Promise.resolve({
+      endpoints: [...attachments.ports()].map((port) => ({
+        pod: `${port.namespace}/${port.name}`,
+        uid: port.uid,
+        addresses: port.addresses,
+        mac: port.mac,
+        ofport: port.ofport,
+        hostInterface: port.hostInterface,
+        container: port.container,
+        subnet: port.subnet,
+        created: port.created,
+        spoofedPackets: noise.spoofedBy(port.ofport),
+        misses: reactor.counters.missesByPort.get(port.ofport) ?? 0,
+      })),
+    });
+  }
+
+  async flows(pod: string | undefined): Promise<FlowsReply> {
+    const { session, attachments } = this.#parts;
+    const port = pod === undefined ? undefined : [...attachments.ports()].find((each) => podName(each) === pod);
+    if (pod !== undefined && port === undefined) return { flows: [] };
+    const entries = await session.dump();
+    const concerned = port === undefined ? entries : entries.filter((entry) => this.#concerns(entry, port));
+    return { flows: concerned.map((entry) => this.#describe(entry)) };
+  }
+
+  #concerns({ flow }: FlowEntry, port: { ofport: number; addresses: readonly Ip[] }): boolean {
+    const cookie = decodeCookie(flow.cookie);
+    if (cookie?.kind === "pod") return cookie.id === port.ofport;
+    const read = verdictFromFlow(flow);
+    if (read === undefined) return false;
+    return port.addresses.includes(read.question.source) || port.addresses.includes(read.question.destination);
+  }
+
+  #describe({ flow, statistics }: FlowEntry): FlowsReply["flows"][number] {
+    const cookie = decodeCookie(flow.cookie);
+    const verdict = cookie?.kind === "verdict" ? this.#parts.reactor.verdicts.get(cookie.id) : undefined;
+    return {
+      table: tableName(flow.table) ?? String(flow.table),
+      kind: cookie?.kind ?? "foreign",
+      text: formatFlow(flow),
+      packets: Number(statistics.packets ?? 0n),
+      bytes: Number(statistics.bytes ?? 0n),
+      ...(verdict === undefined
+        ? {}
+        : {
+            explanation: `${verdict.decision.verdict}: ${verdict.decision.explanation}`,
+            source: formatCidr(verdict.decision.cube.source),
+            destination: formatCidr(verdict.decision.cube.destination),
+          }),
+    };
+  }
+
+  metrics(): Promise<{ contentType: string; text: string }> {
+    const { config, session, reactor, view, addresses, attachments, noise } = this.#parts;
+    const { connected } = this.#parts.api();
+    return renderMetrics({
+      counters: reactor.counters,
+      gauges: () => ({
+        verdictEntries: reactor.verdicts.size,
+        entryBudget: config.limits.entries,
+        pods: [...attachments.ports()].length,
+        clusterPods: view.podCount,
+        held: reactor.heldCount,
+        pendingWrites: reactor.pendingWrites,
+        connectedSwitch: session.ready ? 1 : 0,
+        connectedApi: connected ? 1 : 0,
+      }),
+      perPod: () =>
+        [...attachments.ports()].map((port) => ({
+          pod: podName(port),
+          misses: reactor.counters.missesByPort.get(port.ofport) ?? 0,
+          metered: noise.droppedBy(port.ofport),
+          spoofed: noise.spoofedBy(port.ofport),
+        })),
+      operations: attachments.operations,
+      addresses: () => addresses.usage(),
+    });
+  }
+}
+
+function podName(port: { namespace: string; name: string }): string {
+  return `${port.namespace}/${port.name}`;
+}

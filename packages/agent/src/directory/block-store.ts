@@ -1,0 +1,41 @@
+/** Blocks in the Kubernetes API: creating is claiming, and deleting says which version was judged. */
+import { isAlreadyExists, isConflict, isNotFound, type KubeClient } from "@beyondfabric/kube";
+import { addressBlockKind, formatViolation, parseAddressBlock, type AddressBlock } from "@beyondfabric/kube/kinds";
+import { AgentError } from "../errors.ts";
+import type { BlockStore } from "../ipam/blocks.ts";
+
+export function blockStore(client: KubeClient): BlockStore {
+  return {
+    async create(manifest) {
+      try {
+        return read(await client.create(addressBlockKind, manifest));
+      } catch (error) {
+        if (isAlreadyExists(error)) return undefined;
+        throw error;
+      }
+    },
+    async get(name) {
+      try {
+        return read(await client.get(addressBlockKind, name));
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
+    },
+    async delete({ name, uid, resourceVersion }) {
+      try {
+        await client.delete(addressBlockKind, name, { preconditions: { uid, resourceVersion } });
+        return true;
+      } catch (error) {
+        if (isNotFound(error) || isConflict(error)) return false;
+        throw error;
+      }
+    },
+  };
+}
+
+function read(raw: unknown): AddressBlock {
+  const parsed = parseAddressBlock(raw);
+  if (parsed.ok) return parsed.value;
+  throw new AgentError("AGENT_API_REQUEST", parsed.violations.map(formatViolation).join("; "));
+}

@@ -1,0 +1,2 @@
+/** The version of this release; every program reports it. */
+export const version = "0.1.0";
