@@ -35,7 +35,10 @@ export interface AgentStatus {
 /** Path of the CNI executable, built if it is not there. */
 export function cniExecutable(): string {
   const built = spawnSync(join(ROOT, "tools/build-cni.sh"), { encoding: "utf8", timeout: 900_000 });
-  if (built.status !== 0) throw new Error(`tools/build-cni.sh failed: ${built.stderr.slice(-800)}`);
+  if (built.status !== 0) {
+    const reason = built.error?.message ?? built.stderr.slice(-800);
+    throw new Error(`tools/build-cni.sh failed: ${reason}`);
+  }
   return built.stdout.trim().split("\n").at(-1)!;
 }
 
