@@ -68,6 +68,7 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
   #waiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #firstCache: Cache<object> | undefined;
   #switchCache: Cache<OpenVswitchTables> | undefined;
+  #stopped = new AbortController();
 
   constructor(options: OvsdbClientOptions) {
     super();
@@ -104,6 +105,7 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
    * given, going on trying; with `OVSDB_DISCONNECTED` when stopped.
    */
   async start(options: { timeoutMs?: number } = {}): Promise<void> {
+    if (this.#stopped.signal.aborted) this.#stopped = new AbortController();
     this.#connection.start();
     await this.whenConnected(options);
   }
@@ -140,6 +142,7 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
 
   /** Ends the connection for good. What is unanswered is rejected. */
   async stop(): Promise<void> {
+    this.#stopped.abort();
     await this.#connection.close();
     this.#fail(new OvsdbError("OVSDB_DISCONNECTED", `the client of ${this.#where} was stopped`));
   }
@@ -259,6 +262,7 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
 
   async #switchReached(target: number, timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
+    const { signal } = this.#stopped;
     this.#switchCache ??= this.#watch({
       Open_vSwitch: { columns: ["cur_cfg"] },
     }) as unknown as Cache<OpenVswitchTables>;
@@ -269,6 +273,12 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
         await this.#settled();
         return;
       }
+      if (signal.aborted) {
+        throw new OvsdbError(
+          "OVSDB_DISCONNECTED",
+          "the change is committed, but the client was stopped before the switch applied it",
+        );
+      }
       const left = deadline - performance.now();
       if (left <= 0) {
         throw new OvsdbError(
@@ -277,7 +287,7 @@ export class OvsdbClient extends EventEmitter<OvsdbClientEvents> {
             `${current ?? "unknown"}); ovs-vswitchd may be down or busy, look at its process and log`,
         );
       }
-      await newer(cache, cache.revision, left);
+      await newer(cache, cache.revision, left, signal);
     }
   }
 
@@ -466,15 +476,17 @@ function notQueued(cause: unknown): OvsdbError {
 }
 
 /** Resolves when the cache has changed since `revision`, or after `timeoutMs`. */
-function newer(cache: Cache<object>, revision: number, timeoutMs: number): Promise<void> {
-  if (cache.revision !== revision) return Promise.resolve();
+function newer(cache: Cache<object>, revision: number, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+  if (cache.revision !== revision || signal?.aborted === true) return Promise.resolve();
   return new Promise((resolve) => {
     const finish = (): void => {
       clearTimeout(timer);
       cache.off("update", finish);
+      signal?.removeEventListener("abort", finish);
       resolve();
     };
     const timer = setTimeout(finish, timeoutMs);
     cache.on("update", finish);
+    signal?.addEventListener("abort", finish);
   });
 }

@@ -335,6 +335,15 @@ void test("waiting for the switch: applied when it runs, a clear error when it d
   const row = cache.find("Open_vSwitch", () => true)!;
   assert.ok(row.cur_cfg >= 2);
   assert.equal(cache.find("Interface", ({ name }) => name === "br0")?.ofport, 65534);
+  await server.stopSwitch();
+  // Long after the change is committed, long before the wait would end by itself.
+  cache.once("update", () => setTimeout(() => void client.stop(), 200));
+  await assert.rejects(
+    client.transactAndWait(new Transaction().update("Bridge", { name: "br0" }, { external_ids: {} }), {
+      switchTimeoutMs: 600_000,
+    }),
+    (error) => error instanceof OvsdbError && ["OVSDB_DISCONNECTED", "OVSDB_FATE_UNKNOWN"].includes(error.code),
+  );
 });
 
 void test("a server that is not there yet, and one that answers nothing", async () => {

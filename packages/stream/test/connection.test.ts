@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -108,6 +109,38 @@ void test("a silent peer is probed and then replaced", async () => {
   const [reason] = await once(connection, "disconnected");
   assert.equal((reason as StreamError).code, "STREAM_SILENT");
   await once(connection, "connected");
+});
+
+void test("a stall of this process is not taken for the peer's silence", async () => {
+  // In a process of its own, and slow enough that its answer never comes in the turn of the loop that asked.
+  const program = `require("node:net")
+    .createServer((socket) => socket.on("data", (data) => setTimeout(() => socket.write(data), 100)))
+    .listen(${JSON.stringify(path)}, () => console.log("listening"))`;
+  const peer = spawn(process.execPath, ["-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+  try {
+    await once(peer.stdout, "data");
+    connection = new Connection({ address: `unix:${path}`, probeIntervalMs: 600 });
+    let probes = 0;
+    let lost = 0;
+    connection.on("probe", () => {
+      probes++;
+      connection.write("?");
+    });
+    connection.on("disconnected", () => lost++);
+    connection.start();
+    await once(connection, "connected");
+    // Stalls at the end of the loop's turn: the probe's deadline passes before its answer can be read in the next one.
+    const clock = new Int32Array(new SharedArrayBuffer(4));
+    for (let stalls = 0; stalls < 4; stalls++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      Atomics.wait(clock, 0, 0, 1000);
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(probes > 0);
+    assert.equal(lost, 0);
+  } finally {
+    peer.kill("SIGKILL");
+  }
 });
 
 void test("a reset by the owner carries its reason and connects again", async () => {
