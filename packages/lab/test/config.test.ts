@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { conflistFor, overlay, parseLabConfig, readLabConfig } from "../src/config.ts";
+import { LabError } from "../src/errors.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "lab-config-"));
+after(() => rmSync(directory, { recursive: true }));
+
+const parse = (document: unknown) => parseLabConfig(document, "lab.yaml", directory);
+const problemsOf = (document: unknown): string => {
+  try {
+    parse(document);
+  } catch (error) {
+    assert.ok(error instanceof LabError && error.code === "LAB_BAD_CONFIG");
+    return error.message;
+  }
+  return assert.fail("accepted");
+};
+
+describe("a lab's configuration", () => {
+  it("has defaults for everything", () => {
+    assert.deepEqual(parse({}), {
+      nodes: 3,
+      hosts: 2,
+      controlPlane: "embedded",
+      agent: {},
+      manifests: undefined,
+      cni: undefined,
+    });
+  });
+
+  it("is overruled by the command line", () => {
+    const file = join(directory, "two.yaml");
+    writeFileSync(file, "nodes: 2\ncontrolPlane: kubernetes\n");
+    assert.equal(readLabConfig(file).nodes, 2);
+    const config = readLabConfig(file, { nodes: 5, controlPlane: "embedded" });
+    assert.deepEqual([config.nodes, config.controlPlane], [5, "embedded"]);
+  });
+
+  it("reports all problems at once, each with its key", () => {
+    const problems = problemsOf({
+      nodes: 0,
+      hosts: "two",
+      controlPlane: "k3s",
+      agent: [],
+      manifests: {},
+      cni: {},
+      node: 3,
+    });
+    for (const key of ["nodes", "hosts", "controlPlane", "agent", "manifests", "cni", "node"])
+      assert.match(problems, new RegExp(`^lab\\.yaml: ${key}: `, "m"));
+  });
+
+  it("refuses what is no mapping, no YAML or no file", () => {
+    assert.throws(() => parse([]), { code: "LAB_BAD_CONFIG" });
+    const file = join(directory, "broken.yaml");
+    writeFileSync(file, "nodes: [\n");
+    assert.throws(() => readLabConfig(file), { code: "LAB_BAD_CONFIG", message: /broken\.yaml/ });
+    assert.throws(() => readLabConfig(join(directory, "absent.yaml")), {
+      code: "LAB_BAD_CONFIG",
+      message: /absent\.yaml/,
+    });
+  });
+
+  it("takes manifests as objects and as files relative to itself", () => {
+    writeFileSync(
+      join(directory, "objects.yaml"),
+      "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n",
+    );
+    const config = parse({
+      manifests: ["objects.yaml", { apiVersion: "v1", kind: "Namespace", metadata: { name: "c" } }],
+    });
+    assert.deepEqual(
+      config.manifests?.map((manifest) => manifest.metadata.name),
+      ["a", "b", "c"],
+    );
+    assert.match(problemsOf({ manifests: [{ kind: "Namespace" }] }), /manifests\[0\].*apiVersion/);
+    assert.match(problemsOf({ manifests: ["absent.yaml"] }), /manifests\[0\].*absent\.yaml/);
+  });
+
+  it("fills the placeholders of another plug-in's configuration", () => {
+    const plugin = {
+      binDirectory: "/x",
+      conflist: { name: "n", dir: "${directory}/data", net: "10.${number}.0.0/16", who: "${node}", other: "${HOME}" },
+    };
+    assert.deepEqual(JSON.parse(conflistFor(plugin, "node-2", 2, "/run/l")), {
+      name: "n",
+      dir: "/run/l/data",
+      net: "10.2.0.0/16",
+      who: "node-2",
+      other: "${HOME}",
+    });
+  });
+
+  it("lays one configuration over another, key by key", () => {
+    assert.deepEqual(overlay({ a: { x: 1, y: 2 }, b: [1], c: 1 }, { a: { y: 3 }, b: [2], d: 4 }), {
+      a: { x: 1, y: 3 },
+      b: [2],
+      c: 1,
+      d: 4,
+    });
+  });
+});
