@@ -89,6 +89,13 @@ export class Kubelet {
     this.#watch = undefined;
   }
 
+  /** Stops for good and ends the pods without a word to anybody, as when the machine is switched off. */
+  async powerOff(): Promise<void> {
+    await this.stop();
+    await Promise.all([...this.#workers.values()].map(async (worker) => await worker.powerOff()));
+    this.#workers.clear();
+  }
+
   /** Runs CNI CHECK on a pod of this node; throws what the plug-in says. */
   async check(key: string): Promise<void> {
     for (const worker of this.#workers.values()) {

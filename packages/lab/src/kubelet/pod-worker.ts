@@ -107,6 +107,14 @@ export class PodWorker {
     clearTimeout(this.#retryTimer);
   }
 
+  /** The machine is switched off: nothing is told to anybody, nothing of the pod stays. */
+  async powerOff(): Promise<void> {
+    this.pause();
+    this.#finished = true;
+    await Promise.all(this.#all().map(async (runner) => await runner.stop(0)));
+    await this.#sandbox?.discard();
+  }
+
   resume(): void {
     this.#paused = false;
     this.retryNow();

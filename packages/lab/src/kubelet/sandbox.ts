@@ -109,6 +109,11 @@ export class Sandbox {
       this.#attachment = undefined;
       this.#result = undefined;
     }
+    await this.discard();
+  }
+
+  /** Removes the namespace and every trace without asking a plug-in, as when the whole machine goes. */
+  async discard(): Promise<void> {
     if (this.#pod.spec.hostNetwork !== true) await deleteNamespace(this.namespace);
     await rm(this.#recordFile(), { force: true });
     await rm(this.logDirectory, { recursive: true, force: true });

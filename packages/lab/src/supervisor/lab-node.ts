@@ -133,7 +133,7 @@ export class LabNode {
 
   /** Stops everything on the node; its namespace stays. */
   async stop(): Promise<void> {
-    await this.kubelet.stop();
+    await this.kubelet.powerOff();
     await this.agent?.stop();
     await this.switch.daemon.stop();
     await this.switch.database.stop();
