@@ -77,14 +77,20 @@ function decodeOxm(r: Reader): MatchField | UnknownMatchField {
   const field = fieldByHeader(header, vendor);
   const masked = (header & HAS_MASK) !== 0;
   const valueSize = masked ? size / 2 : size;
-  if (field === undefined || !sizeFits(field, valueSize)) {
-    const bytes = r.take(size);
-    return vendor === undefined
-      ? { field: "unknown", header, bytes }
-      : { field: "unknown", header, experimenter: vendor, bytes };
+  const start = r.offset;
+  if (field !== undefined && sizeFits(field, valueSize)) {
+    const value = r.uint(valueSize);
+    const mask = masked ? r.uint(valueSize) : undefined;
+    if (value <= field.full && (mask === undefined || mask <= field.full)) {
+      return mask === undefined ? { field: field.name, value } : { field: field.name, value, mask };
+    }
+    // Bits that the field does not have: whatever this is, it is kept as it came.
+    r.offset = start;
   }
-  const value = r.uint(valueSize);
-  return masked ? { field: field.name, value, mask: r.uint(valueSize) } : { field: field.name, value };
+  const bytes = r.take(size);
+  return vendor === undefined
+    ? { field: "unknown", header, bytes }
+    : { field: "unknown", header, experimenter: vendor, bytes };
 }
 
 function sizeFits(field: Field, size: number): boolean {

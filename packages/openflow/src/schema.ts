@@ -34,16 +34,16 @@ export const u64: Codec<bigint> = { decode: (r) => r.u64(), encode: (w, value) =
 /** All bytes that are left. */
 export const rest: Codec<Uint8Array> = { decode: (r) => r.rest(), encode: (w, value) => w.raw(value) };
 
-/** Text in a field of fixed size, filled with zeros; longer text is cut. */
+/** Text in a field of fixed size, filled with zeros; longer text is cut. A byte is a character, whatever it encodes. */
 export function text(size: number): Codec<string> {
   return {
     decode(r) {
       const bytes = r.take(size);
       const end = bytes.indexOf(0);
-      return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+      return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString("latin1");
     },
     encode(w, value) {
-      const bytes = new TextEncoder().encode(value).subarray(0, size - 1);
+      const bytes = Buffer.from(value, "latin1").subarray(0, size);
       w.raw(bytes);
       w.zeros(size - bytes.length);
     },
@@ -67,7 +67,7 @@ export function named<const Names extends Readonly<Record<string, number>>>(
   };
 }
 
-/** A set of flags by name; bits without a name are kept under {@link unknownFlag}`N`. */
+/** A set of flags by name; bits without a name are kept as `bitN`. */
 export function flagSet<const Names extends Readonly<Record<string, number>>>(
   width: Codec<number>,
   names: Names,
@@ -188,14 +188,6 @@ export function delimited<T>(
       w.align(start, alignment);
       w.patchU16(start + lengthAt, w.length - start);
     },
-  };
-}
-
-/** The same, for a structure of which only the following `size` bytes (found elsewhere) belong to a value. */
-export function nested<T>(codec: Codec<T>): Codec<T> {
-  return {
-    decode: (r) => codec.decode(r.sub(r.remaining, true)),
-    encode: (w, value) => codec.encode(w, value),
   };
 }
 

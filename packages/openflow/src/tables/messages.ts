@@ -1,4 +1,5 @@
 /** Every message, one row each: OpenFlow 1.5 section 7 and the Nicira extensions. */
+import { OpenFlowDecodeError, OpenFlowEncodeError } from "../errors.ts";
 import { match, oxmList } from "../match.ts";
 import type { Flow, FlowModCommand } from "../model.ts";
 import {
@@ -63,7 +64,7 @@ const hello: Codec<HelloBody> = {
       if (size < 4) break;
       const body = r.sub(Math.min(size - 4, r.remaining));
       r.align(start, 8);
-      if (type !== 1) continue;
+      if (type !== 1 || bitmap) continue;
       bitmap = true;
       for (let base = 0; body.remaining >= 4 && base < 256; base += 32) {
         const word = body.u32();
@@ -77,7 +78,10 @@ const hello: Codec<HelloBody> = {
     w.u16(1);
     w.u16(8);
     let word = 0;
-    for (const version of versions) word |= 1 << version;
+    for (const version of versions) {
+      if (version < 0 || version > 31) throw new OpenFlowEncodeError(`hello: ${version} is no version up to 31`);
+      word |= 1 << version;
+    }
     w.u32(word >>> 0);
   },
 };
@@ -126,7 +130,9 @@ const flowMod: Codec<FlowModBody> = {
     const cookie = r.u64();
     const cookieMask = r.u64();
     const table = r.u8();
-    const command = COMMANDS[r.u8()] ?? "add";
+    const commandCode = r.u8();
+    const command = COMMANDS[commandCode];
+    if (command === undefined) throw new OpenFlowDecodeError(`flow-mod command ${commandCode}`);
     const idleTimeout = r.u16();
     const hardTimeout = r.u16();
     const priority = r.u16();

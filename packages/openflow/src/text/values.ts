@@ -101,7 +101,8 @@ function matchHex(field: Field): (value: bigint) => string {
 }
 
 /** The value of a set-field, whose numbers are printed more plainly than those of a match. */
-export function formatSetValue(field: Field, value: bigint, mask?: bigint): string {
+export function formatSetValue(field: Field, value: bigint, givenMask?: bigint): string {
+  const mask = givenMask === field.full ? undefined : givenMask;
   switch (field.format) {
     case "hexadecimal":
     case "decimal": {
