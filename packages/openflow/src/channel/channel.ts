@@ -1,42 +1,14 @@
-import { Connection, formatAddress, silentLogger, type ConnectionOptions, type Logger } from "@beyondfabric/stream";
+import { Connection, formatAddress, silentLogger, type Logger } from "@beyondfabric/stream";
 import { decodeMessage, encodeMessage, HEADER_SIZE } from "../codec.ts";
 import { OpenFlowDecodeError, OpenFlowEncodeError } from "../errors.ts";
 import { isPacketIn2 } from "../packet-in-view.ts";
 import type { ErrorBody, Message } from "../tables/messages.ts";
+import { Bundle } from "./bundle.ts";
 import { ChannelError, SwitchError } from "./errors.ts";
 import { FrameSplitter } from "./framer.ts";
 import { helloMessage, helloRefusal, helloRefused, negotiate } from "./hello.ts";
+import type { ChannelOptions, Features } from "./options.ts";
 import { ReplyAssembly, type RequestOptions } from "./reply.ts";
-
-export type Features = Extract<Message, { type: "features_reply" }>;
-
-export interface ChannelOptions extends Omit<ConnectionOptions, "maxQueueBytes"> {
-  /** Sent on every connection, in order, before `onConnected`; a refusal ends the connection with `OPENFLOW_SETUP`. */
-  readonly setup?: readonly Message[];
-  /** The most bytes that may wait for the switch. Default 32 MiB. */
-  readonly maxQueueBytes?: number;
-  /** How long to wait for an answer, and for each step of the opening dialogue, ms. Default 10,000. */
-  readonly timeoutMs?: number;
-  readonly logger?: Logger;
-  /**
-   * An NXT_PACKET_IN2, not decoded. The frame is a view of what was read from the socket: copy what outlives the
-   * call. What is sent from here leaves in one write when every frame that arrived with it has been handed over.
-   */
-  readonly onPacketIn?: (frame: Buffer) => void;
-  /** Any other message that answers no request: port status, flow removed, and so on. */
-  readonly onMessage?: (message: Message, xid: number) => void;
-  /** The switch is ready: versions agreed, features known, setup done. */
-  readonly onConnected?: (features: Features) => void;
-  /** After `onConnected`, the connection ended. What was queued is lost, open requests are rejected. */
-  readonly onDisconnected?: (reason: Error) => void;
-  /**
-   * The switch refused a message that was sent with `send` (`SwitchError`), or sent one that cannot be read; or one of
-   * these callbacks threw an error of this package, such as `OPENFLOW_CHANNEL_OVERFLOW` from `send`. May come often.
-   */
-  readonly onError?: (error: SwitchError | Error) => void;
-  /** Everything that was queued has left; `pressure` is 0. */
-  readonly onWritable?: () => void;
-}
 
 const ECHO_REQUEST = 2;
 const ECHO_REPLY = 3;
@@ -80,7 +52,7 @@ export class Channel {
   #nextXid = OWN_XID;
   #nextBundle = 1;
   #drainWaiters: (() => void)[] = [];
-  readonly #bundleWatchers = new Set<(xid: number, error: SwitchError) => boolean>();
+  readonly #bundles = new Set<Bundle>();
 
   constructor(options: ChannelOptions) {
     this.#options = options;
@@ -171,49 +143,36 @@ export class Channel {
    */
   async bundle(messages: readonly Message[]): Promise<void> {
     this.#requireUp("the bundle");
-    const bundle = this.#nextBundle++;
-    const flags = ["atomic", "ordered"] as const;
-    const refusals: SwitchError[] = [];
-    const positions = new Map<number, number>();
-    const control = (name: "open_request" | "commit_request" | "discard_request"): Promise<Message> =>
-      this.#ask({ type: "bundle_control", bundle, control: name, flags }, {});
-    const watch = (xid: number, error: SwitchError): boolean => {
-      if (!positions.has(xid)) return false;
-      refusals.push(error);
-      return true;
-    };
-    this.#bundleWatchers.add(watch);
     const session = this.#splitter;
+    const requireSession = (): void => {
+      if (this.#splitter === session) return;
+      throw new ChannelError(
+        "OPENFLOW_DISCONNECTED",
+        "the connection ended before the bundle was committed; nothing of it was applied",
+        { cause: this.#lastError },
+      );
+    };
+    const bundle = new Bundle(
+      {
+        bundle: this.#nextBundle++,
+        allocateXid: () => this.#allocateXid(),
+        ask: async (message) => {
+          requireSession();
+          return this.#ask(message, {});
+        },
+        queue: (frame) => {
+          requireSession();
+          this.#enqueue([frame]);
+          return this.pressure <= 0.5 ? undefined : this.#whenDrained().then(requireSession);
+        },
+      },
+      messages,
+    );
+    this.#bundles.add(bundle);
     try {
-      await control("open_request");
-      for (const [position, message] of messages.entries()) {
-        const xid = this.#allocateXid();
-        positions.set(xid, position);
-        this.#enqueue([encodeMessage({ type: "bundle_add", bundle, flags, message }, xid)]);
-        if (this.pressure <= 0.5) continue;
-        await this.#whenDrained();
-        // The switch forgets the bundle of a connection that ended; a new one must not get its rest.
-        if (this.#splitter !== session) {
-          throw new ChannelError(
-            "OPENFLOW_DISCONNECTED",
-            "the connection ended before the bundle was committed; nothing of it was applied",
-          );
-        }
-      }
-      // A refused addition does not keep the switch from committing the others: know that there is none first.
-      await this.#ask({ type: "barrier_request" }, {});
-      if (refusals.length > 0) {
-        await control("discard_request");
-        throw refusedInBundle(refusals[0]!, positions);
-      }
-      try {
-        await control("commit_request");
-      } catch (error) {
-        if (refusals.length > 0) throw refusedInBundle(refusals[0]!, positions, error);
-        throw error;
-      }
+      await bundle.run();
     } finally {
-      this.#bundleWatchers.delete(watch);
+      this.#bundles.delete(bundle);
     }
   }
 
@@ -468,7 +427,7 @@ export class Channel {
         cause: error,
       });
     }
-    for (const watch of this.#bundleWatchers) if (watch(xid, error)) return;
+    for (const bundle of this.#bundles) if (bundle.claim(error)) return;
     this.#listener(() => this.#options.onError?.(error));
   }
 
@@ -560,15 +519,4 @@ function surface(error: unknown): void {
   queueMicrotask(() => {
     throw error;
   });
-}
-
-function refusedInBundle(refusal: SwitchError, positions: ReadonlyMap<number, number>, cause?: unknown): SwitchError {
-  const position = positions.get(refusal.xid) ?? 0;
-  const error = new SwitchError(
-    refusal.xid,
-    refusal.body,
-    `message ${position + 1} of ${positions.size} of the bundle, of which nothing was applied`,
-  );
-  if (cause !== undefined) error.cause = cause;
-  return error;
 }

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import { flowModFrame, packetInView, resumeFrame, type Flow, type Message } from "@beyondfabric/openflow";
+import {
+  flowModFrame,
+  OpenFlowEncodeError,
+  packetInView,
+  resumeFrame,
+  type Flow,
+  type Message,
+} from "@beyondfabric/openflow";
 import { Channel, ChannelError, SwitchError, type ChannelOptions, type Features } from "@beyondfabric/openflow/channel";
 import { OpenVswitch, until } from "./open-vswitch.ts";
 
@@ -174,6 +181,10 @@ void test("a bundle is applied as a whole, in order, or not at all", async () =>
   assert.equal((await dump()).length, 1, "nothing of a refused bundle is left");
   await channel.bundle(Array.from({ length: 3000 }, (_, i) => add(i + 1, 1)));
   await channel.bundle([]);
+  await assert.rejects(
+    channel.bundle([add(1), { ...add(2), flow: { ...flow(2), priority: -1 } } as Message]),
+    OpenFlowEncodeError,
+  );
   assert.equal((await dump()).length, 3001);
   assert.deepEqual(errors, []);
 });
