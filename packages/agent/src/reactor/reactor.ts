@@ -15,7 +15,6 @@ import {
   missPort,
   sameVerdict,
   sourceClass,
-  tables,
   VerdictTable,
   verdictFromFlow,
   wayOf,
@@ -351,10 +350,17 @@ function questionOf(view: PacketInView): Question | undefined {
   } else {
     return undefined;
   }
-  if (view.tableId === tables.ingress.id) {
-    const tunnelSource = view.tunnelSource();
-    return tunnelSource === undefined ? undefined : { from: "tunnel", source, destination, tunnelSource };
+  // The registers tell where the packet came from; the table number in a packet-in that paused does not.
+  switch (view.readRegister(0) & 0xf) {
+    case sourceClass.pod:
+      return { from: "pod", source, destination };
+    case sourceClass.host:
+      return { from: "host", source, destination };
+    case sourceClass.tunnel: {
+      const tunnelSource = view.tunnelSource();
+      return tunnelSource === undefined ? undefined : { from: "tunnel", source, destination, tunnelSource };
+    }
+    default:
+      return undefined;
   }
-  const from = (view.readRegister(0) & 0xf) === sourceClass.host ? "host" : "pod";
-  return { from, source, destination };
 }

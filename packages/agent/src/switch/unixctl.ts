@@ -2,6 +2,7 @@
  * Questions to a running `ovs-vswitchd` on its control socket: the JSON-RPC that `ovs-appctl` speaks, without starting a
  * process. Only for what neither OVSDB nor OpenFlow tells: tunnel neighbours and datapath statistics.
  */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { join } from "node:path";
@@ -25,6 +26,12 @@ export async function unixctl(
   method: string,
   params: readonly string[] = [],
 ): Promise<string> {
+  return await ask(await controlSocket(runDirectory, method), method, params, timeout);
+}
+
+/** `ovs-vswitchd.<pid>.ctl` by default; `ovs-vswitchd.ctl` where the daemon was told to use a fixed name. */
+async function controlSocket(runDirectory: string, method: string): Promise<string> {
+  const fixed = join(runDirectory, "ovs-vswitchd.ctl");
   const pidFile = join(runDirectory, "ovs-vswitchd.pid");
   const pid = await readFile(pidFile, "utf8").then(
     (text) => text.trim(),
@@ -33,7 +40,8 @@ export async function unixctl(
     },
   );
   if (!/^\d{1,10}$/.test(pid)) throw refused(method, `${pidFile} holds no process number`);
-  return await ask(join(runDirectory, `ovs-vswitchd.${pid}.ctl`), method, params, timeout);
+  const named = join(runDirectory, `ovs-vswitchd.${pid}.ctl`);
+  return existsSync(named) || !existsSync(fixed) ? named : fixed;
 }
 
 function ask(path: string, method: string, params: readonly string[], timeout: number): Promise<string> {
