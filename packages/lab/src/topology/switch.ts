@@ -23,7 +23,6 @@ export function switchProcesses(
   const socket = join(runDirectory, "db.sock");
   const conf = join(runDirectory, "conf.db");
   const log = (name: string) => `--log-file=${join(runDirectory, `${name}.log`)}`;
-  const control = (name: string) => `--unixctl=${join(runDirectory, `${name}.ctl`)}`;
   // ovs-appctl without a path finds a daemon by the pid file it wrote itself.
   const pidFile = (name: string) => `--pidfile=${join(runDirectory, `${name}.pid`)}`;
   const quiet = "--verbose=console:off";
@@ -33,15 +32,7 @@ export function switchProcesses(
     env,
     logFile: join(runDirectory, "ovsdb.out.log"),
     pidFile: join(runDirectory, "ovsdb.lab-pid"),
-    command: [
-      "ovsdb-server",
-      conf,
-      `--remote=punix:${socket}`,
-      control("ovsdb-server"),
-      pidFile("ovsdb-server"),
-      log("ovsdb-server"),
-      quiet,
-    ],
+    command: ["ovsdb-server", conf, `--remote=punix:${socket}`, pidFile("ovsdb-server"), log("ovsdb-server"), quiet],
     before: async () => {
       await mkdir(runDirectory, { recursive: true });
       const exists = await access(conf).then(
@@ -62,7 +53,6 @@ export function switchProcesses(
       "ovs-vswitchd",
       `unix:${socket}`,
       "--disable-system",
-      control("ovs-vswitchd"),
       pidFile("ovs-vswitchd"),
       log("ovs-vswitchd"),
       quiet,
