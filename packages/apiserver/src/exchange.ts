@@ -10,7 +10,7 @@ import { integerParameter, type ResourceRequest } from "./request.ts";
 import type { Resource } from "./resources.ts";
 import { prune } from "./schema/structural.ts";
 import { COMMON_FIELDS, compileSelectors, type Selector } from "./selectors.ts";
-import { ApiError } from "./status.ts";
+import { ApiError, fieldError } from "./status.ts";
 import type { IncludeObject } from "./table/table.ts";
 
 /** One request, its body read. */
@@ -53,7 +53,8 @@ export function includeOf(query: URLSearchParams): IncludeObject {
 
 function dryRunOf(values: readonly unknown[]): boolean {
   for (const value of values) {
-    if (value !== "All" && value !== "") throw ApiError.badRequest(`dryRun: ${JSON.stringify(value)}: must be "All"`);
+    if (value === "All" || value === "") continue;
+    throw ApiError.invalid("Options", "meta.k8s.io", "", [fieldError.notSupported("dryRun", value, ["All"])]);
   }
   return values.includes("All");
 }

@@ -23,7 +23,7 @@ import { applyStrategicMerge } from "./patch/strategic-merge.ts";
 import { booleanParameter, integerParameter } from "./request.ts";
 import { apiVersionOf, resourceKey, type Resource } from "./resources.ts";
 import { review } from "./reviews.ts";
-import { ApiError, success } from "./status.ts";
+import { ApiError, detailsOf, success } from "./status.ts";
 import { storeKey, type Stored } from "./store.ts";
 import { bind, evict, finalize } from "./subresources.ts";
 import { makeTable, metadataOnly } from "./table/table.ts";
@@ -125,12 +125,7 @@ export class ResourceHandler {
         const options = deleteOptions(exchange);
         const outcome = this.#operations.delete(resource, namespace, name, options);
         if (outcome.removed && resource.plural !== "pods" && resource.plural !== "namespaces") {
-          const details = {
-            name,
-            group: resource.group,
-            kind: resource.plural,
-            uid: outcome.object.metadata.uid ?? "",
-          };
+          const details = { ...detailsOf(resource, name), uid: outcome.object.metadata.uid ?? "" };
           return { status: 200, value: success(details) };
         }
         return this.#object(resource, exchange, this.#operations.convert(resource, outcome.object, version), 200);

@@ -41,6 +41,11 @@ function called(resource: GroupResource): string {
   return resource.group === "" ? resource.plural : `${resource.plural}.${resource.group}`;
 }
 
+/** What a status about an object says of it; the legacy group has no name. */
+export function detailsOf({ group, plural }: GroupResource, name: string): StatusDetails {
+  return group === "" ? { name, kind: plural } : { name, group, kind: plural };
+}
+
 /**
  * A request that cannot be served. `httpStatus` and `reason` follow the API conventions ("Response status kind");
  * `code` is stable for programs that embed the server.
@@ -83,17 +88,18 @@ export class ApiError extends Error {
   }
 
   static forbidden(resource: GroupResource, name: string, why: string, causes?: StatusCause[]): ApiError {
-    const details: StatusDetails = { name, group: resource.group, kind: resource.plural };
+    const details: StatusDetails = detailsOf(resource, name);
     if (causes !== undefined) details.causes = causes;
     return new ApiError(403, "Forbidden", `${called(resource)} ${JSON.stringify(name)} is forbidden: ${why}`, details);
   }
 
   static notFound(resource: GroupResource, name: string): ApiError {
-    return new ApiError(404, "NotFound", `${called(resource)} ${JSON.stringify(name)} not found`, {
-      name,
-      group: resource.group,
-      kind: resource.plural,
-    });
+    return new ApiError(
+      404,
+      "NotFound",
+      `${called(resource)} ${JSON.stringify(name)} not found`,
+      detailsOf(resource, name),
+    );
   }
 
   /** A path that no resource is served under. */
@@ -122,11 +128,12 @@ export class ApiError extends Error {
   }
 
   static alreadyExists(resource: GroupResource, name: string): ApiError {
-    return new ApiError(409, "AlreadyExists", `${called(resource)} ${JSON.stringify(name)} already exists`, {
-      name,
-      group: resource.group,
-      kind: resource.plural,
-    });
+    return new ApiError(
+      409,
+      "AlreadyExists",
+      `${called(resource)} ${JSON.stringify(name)} already exists`,
+      detailsOf(resource, name),
+    );
   }
 
   static conflict(resource: GroupResource, name: string, why: string): ApiError {
@@ -134,7 +141,7 @@ export class ApiError extends Error {
       409,
       "Conflict",
       `Operation cannot be fulfilled on ${called(resource)} ${JSON.stringify(name)}: ${why}`,
-      { name, group: resource.group, kind: resource.plural },
+      detailsOf(resource, name),
     );
   }
 
@@ -155,7 +162,7 @@ export class ApiError extends Error {
     const what = group === "" ? kind : `${kind}.${group}`;
     return new ApiError(422, "Invalid", `${what} ${JSON.stringify(name)} is invalid: ${list}`, {
       name,
-      group,
+      ...(group === "" ? {} : { group }),
       kind,
       causes,
     });

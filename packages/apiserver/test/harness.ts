@@ -7,7 +7,7 @@ import { Agent, request } from "node:https";
 import type { IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createPki, EmbeddedApiServer, type EmbeddedApiServerOptions, type Pki } from "../src/index.ts";
+import { createPki, EmbeddedApiServer, type EmbeddedApiServerOptions, type KeyPair, type Pki } from "../src/index.ts";
 
 /** JSON of unknown shape, read with plain property access in assertions. */
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -83,54 +83,35 @@ export async function eventually(condition: () => boolean | Promise<boolean>, wh
   throw new Error(`timed out waiting for ${what}`);
 }
 
-/** A server in this process with everything around it. */
-export class TestCluster {
+/** Raw requests to an API server, as an administrator. */
+export class ApiClient {
+  port = 0;
+  /** Where this client may write. */
   readonly directory: string;
-  readonly pki: Pki;
-  readonly #options: Partial<EmbeddedApiServerOptions>;
-  readonly errors: Error[] = [];
-  #server: EmbeddedApiServer | undefined;
-  #agent = new Agent();
-  #port = 0;
-  readonly #client: { certificate: string; key: string };
+  readonly #authority: string;
+  readonly #pair: KeyPair;
+  #agent = new Agent({ keepAlive: true });
 
-  private constructor(directory: string, options: Partial<EmbeddedApiServerOptions>) {
+  constructor(directory: string, authority: string, pair: KeyPair) {
     this.directory = directory;
-    this.pki = createPki();
-    this.#options = options;
-    this.#client = this.pki.client({ user: "admin", groups: ["system:masters"] });
+    this.#authority = authority;
+    this.#pair = pair;
   }
 
-  static async start(options: Partial<EmbeddedApiServerOptions> = {}): Promise<TestCluster> {
-    const cluster = new TestCluster(await mkdtemp(join(tmpdir(), "apiserver-test-")), options);
-    await cluster.restart();
-    return cluster;
-  }
-
-  get port(): number {
-    return this.#port;
-  }
-
-  /** Stops the server, if it runs, and starts it again on the same port. */
-  async restart(): Promise<void> {
-    await this.#server?.stop();
-    const server = this.pki.server(["127.0.0.1", "localhost"]);
-    this.#server = new EmbeddedApiServer({
-      listen: [{ host: "127.0.0.1", port: this.#port }],
-      tls: { ...server, clientAuthority: this.pki.authority.certificate },
-      tokens: [{ token: "a-token-of-bob", user: "bob", groups: ["people"] }],
-      onError: (error) => this.errors.push(error),
-      ...this.#options,
-    });
-    await this.#server.start();
-    this.#port = this.#server.addresses[0]?.port ?? 0;
+  /** Closes idle connections. */
+  close(): void {
     this.#agent.destroy();
     this.#agent = new Agent({ keepAlive: true });
-    await writeFile(this.kubeconfig, JSON.stringify(this.#kubeconfig()));
   }
 
+  /** Path of a kubeconfig with these credentials. */
   get kubeconfig(): string {
     return join(this.directory, "kubeconfig");
+  }
+
+  /** Writes the kubeconfig once the port is known. */
+  async writeKubeconfig(): Promise<void> {
+    await writeFile(this.kubeconfig, JSON.stringify(this.#kubeconfig()));
   }
 
   #kubeconfig(): unknown {
@@ -142,8 +123,8 @@ export class TestCluster {
         {
           name: "test",
           cluster: {
-            server: `https://127.0.0.1:${this.#port}`,
-            "certificate-authority-data": encode(this.pki.authority.certificate),
+            server: `https://127.0.0.1:${this.port}`,
+            "certificate-authority-data": encode(this.#authority),
           },
         },
       ],
@@ -151,8 +132,8 @@ export class TestCluster {
         {
           name: "admin",
           user: {
-            "client-certificate-data": encode(this.#client.certificate),
-            "client-key-data": encode(this.#client.key),
+            "client-certificate-data": encode(this.#pair.certificate),
+            "client-key-data": encode(this.#pair.key),
           },
         },
       ],
@@ -161,19 +142,43 @@ export class TestCluster {
     };
   }
 
+  /** Runs a `kubectl` against the server. */
+  kubectl(args: readonly string[], input = "", executable = "kubectl"): Promise<CommandResult> {
+    return new Promise((resolve) => {
+      const environment = { ...process.env, HOME: this.directory, KUBECONFIG: this.kubeconfig };
+      const child = execFile(
+        executable,
+        [...args],
+        { env: environment, timeout: 60_000, maxBuffer: 16 * 1024 * 1024 },
+        (error, stdout, stderr) => {
+          const code = error === null ? 0 : typeof error.code === "number" ? error.code : 1;
+          resolve({ code, stdout, stderr });
+        },
+      );
+      child.stdin?.end(input);
+    });
+  }
+
+  /** Runs `kubectl` and returns its output; fails when it fails. */
+  async kubectlOk(args: readonly string[], input = ""): Promise<string> {
+    const { code, stdout, stderr } = await this.kubectl(args, input);
+    if (code !== 0) throw new Error(`kubectl ${args.join(" ")} ended with ${code}: ${stderr}`);
+    return stdout;
+  }
+
   #open(method: string, path: string, options: RequestOptions): Promise<IncomingMessage> {
     const payload = options.raw ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
     return new Promise((resolve, reject) => {
       const outgoing = request(
         {
           host: "127.0.0.1",
-          port: this.#port,
+          port: this.port,
           path,
           method,
-          ca: this.pki.authority.certificate,
+          ca: this.#authority,
           ...(options.anonymous === true
             ? { agent: false }
-            : { agent: this.#agent, cert: this.#client.certificate, key: this.#client.key }),
+            : { agent: this.#agent, cert: this.#pair.certificate, key: this.#pair.key }),
           headers: {
             // Without a length Node sends the body of a DELETE unframed.
             ...(payload === undefined
@@ -211,37 +216,68 @@ export class TestCluster {
     if (response.statusCode !== 200) throw new Error(`the watch was answered with ${response.statusCode}`);
     return new TestWatch(response);
   }
+}
 
-  /** Runs a `kubectl` against the server. */
-  kubectl(args: readonly string[], input = "", executable = "kubectl"): Promise<CommandResult> {
-    return new Promise((resolve) => {
-      const environment = { ...process.env, HOME: this.directory, KUBECONFIG: this.kubeconfig };
-      const child = execFile(
-        executable,
-        [...args],
-        { env: environment, timeout: 60_000, maxBuffer: 16 * 1024 * 1024 },
-        (error, stdout, stderr) => {
-          const code = error === null ? 0 : typeof error.code === "number" ? error.code : 1;
-          resolve({ code, stdout, stderr });
-        },
-      );
-      child.stdin?.end(input);
-    });
+/** A server in this process with everything around it. */
+export class TestCluster extends ApiClient {
+  readonly pki: Pki;
+  readonly #options: Partial<EmbeddedApiServerOptions>;
+  readonly errors: Error[] = [];
+  #server: EmbeddedApiServer | undefined;
+
+  private constructor(directory: string, options: Partial<EmbeddedApiServerOptions>) {
+    const pki = createPki();
+    super(directory, pki.authority.certificate, pki.client({ user: "admin", groups: ["system:masters"] }));
+    this.pki = pki;
+    this.#options = options;
   }
 
-  /** Runs `kubectl` and returns its output; fails when it fails. */
-  async kubectlOk(args: readonly string[], input = ""): Promise<string> {
-    const { code, stdout, stderr } = await this.kubectl(args, input);
-    if (code !== 0) throw new Error(`kubectl ${args.join(" ")} ended with ${code}: ${stderr}`);
-    return stdout;
+  static async start(options: Partial<EmbeddedApiServerOptions> = {}): Promise<TestCluster> {
+    const cluster = new TestCluster(await mkdtemp(join(tmpdir(), "apiserver-test-")), options);
+    await cluster.restart();
+    return cluster;
+  }
+
+  /** Stops the server, if it runs, and starts it again on the same port. */
+  async restart(): Promise<void> {
+    await this.#server?.stop();
+    const server = this.pki.server(["127.0.0.1", "localhost"]);
+    this.#server = new EmbeddedApiServer({
+      listen: [{ host: "127.0.0.1", port: this.port }],
+      tls: { ...server, clientAuthority: this.pki.authority.certificate },
+      tokens: [{ token: "a-token-of-bob", user: "bob", groups: ["people"] }],
+      onError: (error) => this.errors.push(error),
+      ...this.#options,
+    });
+    await this.#server.start();
+    this.port = this.#server.addresses[0]?.port ?? 0;
+    this.close();
+    await this.writeKubeconfig();
   }
 
   async stop(): Promise<void> {
-    this.#agent.destroy();
+    this.close();
     await this.#server?.stop();
     this.#server = undefined;
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+/** A control plane that runs. */
+export interface RunningPlane {
+  client: ApiClient;
+  /** Ends it; fails when something went wrong inside. */
+  stop: () => Promise<void>;
+}
+
+/** The embedded server as a control plane. */
+export async function embedded(options: Partial<EmbeddedApiServerOptions> = {}): Promise<RunningPlane> {
+  const client = await TestCluster.start(options);
+  const stop = async (): Promise<void> => {
+    await client.stop();
+    if (client.errors.length > 0) throw new AggregateError(client.errors, "the server failed inside");
+  };
+  return { client, stop };
 }
 
 /** A pod with one container. */

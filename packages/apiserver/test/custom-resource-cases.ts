@@ -1,0 +1,234 @@
+/** CustomResourceDefinitions over HTTP: the same assertions for every control plane. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { hasFeature, type ControlPlane } from "../src/index.ts";
+import { eventually, type ApiClient, type Loose, type Reply, type RunningPlane } from "./harness.ts";
+
+const DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const ROUTES = "/apis/lab.example.io/v1/routes";
+
+function definition(): Loose {
+  const schema = {
+    type: "object",
+    required: ["spec"],
+    properties: {
+      spec: {
+        type: "object",
+        required: ["target"],
+        properties: {
+          target: { type: "string", pattern: "^[a-z]+$", maxLength: 10 },
+          kind: { type: "string", enum: ["A", "B"], default: "A" },
+          weight: { type: "integer", minimum: 1, maximum: 100 },
+          port: { "x-kubernetes-int-or-string": true },
+          address: { type: "string", format: "ipv4" },
+          names: { type: "array", maxItems: 2, items: { type: "string" }, "x-kubernetes-list-type": "set" },
+          limits: { type: "object", additionalProperties: { type: "integer" } },
+          free: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
+          maybe: { type: "string", nullable: true },
+          nested: { type: "object", default: {}, properties: { depth: { type: "integer", default: 3 } } },
+        },
+      },
+      status: { type: "object", properties: { used: { type: "integer" } } },
+    },
+  };
+  const columns = [
+    { name: "Target", type: "string", jsonPath: ".spec.target" },
+    { name: "Used", type: "integer", jsonPath: ".status.used", priority: 1 },
+    { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" },
+  ];
+  return {
+    apiVersion: "apiextensions.k8s.io/v1",
+    kind: "CustomResourceDefinition",
+    metadata: { name: "routes.lab.example.io" },
+    spec: {
+      group: "lab.example.io",
+      scope: "Cluster",
+      names: { plural: "routes", kind: "Route", shortNames: ["rt"] },
+      versions: [
+        {
+          name: "v1",
+          served: true,
+          storage: true,
+          schema: { openAPIV3Schema: schema },
+          subresources: { status: {} },
+          additionalPrinterColumns: columns,
+        },
+        { name: "v1beta1", served: true, storage: false, schema: { openAPIV3Schema: schema } },
+      ],
+    },
+  };
+}
+
+/** Registers the cases for a control plane. */
+export function customResourceCases(plane: ControlPlane, start: () => Promise<RunningPlane>): void {
+  describe(`custom resources, ${plane}`, () => {
+    let running: RunningPlane;
+    let cluster: ApiClient;
+    before(async () => {
+      running = await start();
+      cluster = running.client;
+      const { status, body } = await cluster.api("POST", DEFINITIONS, { body: definition() });
+      assert.equal(status, 201, JSON.stringify(body));
+      await served(ROUTES);
+    });
+    after(() => running.stop());
+
+    /** A definition is served a moment after it was accepted. */
+    async function served(path: string): Promise<void> {
+      await eventually(async () => (await cluster.api("GET", path)).status === 200, `${path} to be served`);
+    }
+
+    function create(name: string, spec: Loose, query = ""): Promise<Reply> {
+      const body = { apiVersion: "lab.example.io/v1", kind: "Route", metadata: { name }, spec };
+      return cluster.api("POST", `${ROUTES}${query}`, { body });
+    }
+
+    test("defaults are filled in, unknown fields are pruned and warned of", async () => {
+      const { status, body, headers } = await create("plain", { target: "abc", typo: 1, free: { any: 1 } });
+      assert.equal(status, 201);
+      assert.deepEqual(body.spec, { target: "abc", kind: "A", free: { any: 1 }, nested: { depth: 3 } });
+      assert.equal(body.metadata.generation, 1);
+      if (hasFeature(plane, "field validation"))
+        assert.match(String(headers["warning"]), /unknown field \\"spec\.typo\\"/);
+    });
+
+    if (hasFeature(plane, "field validation")) {
+      test("strict field validation refuses unknown fields", async () => {
+        const { status, body } = await create("strict", { target: "abc", typo: 1 }, "?fieldValidation=Strict");
+        assert.equal(status, 400);
+        assert.match(body.message, /strict decoding error: unknown field "spec\.typo"/);
+      });
+    }
+
+    const wrong: [string, Loose, string][] = [
+      ["a missing field", {}, "spec.target"],
+      ["a wrong type", { target: 5 }, "spec.target"],
+      ["a pattern", { target: "ABC" }, "spec.target"],
+      ["a length", { target: "abcdefghijklm" }, "spec.target"],
+      ["an enum", { target: "a", kind: "C" }, "spec.kind"],
+      ["a minimum", { target: "a", weight: 0 }, "spec.weight"],
+      ["a maximum", { target: "a", weight: 101 }, "spec.weight"],
+      ["an integer", { target: "a", weight: 1.5 }, "spec.weight"],
+      ["int-or-string", { target: "a", port: true }, "spec.port"],
+      ["a format", { target: "a", address: "::1" }, "spec.address"],
+      ["too many items", { target: "a", names: ["a", "b", "c"] }, "spec.names"],
+      ["a set", { target: "a", names: ["a", "a"] }, "spec.names[1]"],
+      ["values of a map", { target: "a", limits: { x: "1" } }, "spec.limits.x"],
+      ["null", { target: null }, "spec.target"],
+    ];
+    for (const [what, spec, field] of wrong) {
+      test(`${what} that breaks the schema is Invalid and names the field`, async () => {
+        const { status, body } = await create("wrong", spec);
+        assert.equal(status, 422, JSON.stringify(body));
+        assert.equal(body.reason, "Invalid");
+        assert.deepEqual(
+          body.details.causes.map((cause: Loose) => cause.field),
+          [field],
+        );
+      });
+    }
+
+    test("what the schema allows passes", async () => {
+      const spec = { target: "a", port: "http", address: "10.0.0.1", names: ["a"], limits: { x: 1 }, maybe: null };
+      const { status, body } = await create("right", spec);
+      assert.equal(status, 201, JSON.stringify(body));
+      assert.equal(body.spec.maybe, null);
+    });
+
+    test("status and spec are written apart, and only spec counts generations", async () => {
+      await create("apart", { target: "a" });
+      const type = "application/merge-patch+json";
+      const change = { spec: { target: "b" }, status: { used: 5 } };
+      const main = await cluster.api("PATCH", `${ROUTES}/apart`, { body: change, type });
+      assert.equal(main.body.spec.target, "b");
+      assert.equal(main.body.status, undefined);
+      assert.equal(main.body.metadata.generation, 2);
+      const status = await cluster.api("PATCH", `${ROUTES}/apart/status`, {
+        body: { spec: { target: "c" }, status: { used: 7 } },
+        type,
+      });
+      assert.equal(status.body.spec.target, "b");
+      assert.equal(status.body.status.used, 7);
+      assert.equal(status.body.metadata.generation, 2);
+      const bad = await cluster.api("PATCH", `${ROUTES}/apart/status`, { body: { status: { used: "x" } }, type });
+      assert.equal(bad.status, 422);
+      const without = await cluster.api("PUT", `${ROUTES}/apart`, {
+        body: { apiVersion: "lab.example.io/v1", kind: "Route", metadata: { name: "apart" }, spec: { target: "z" } },
+      });
+      assert.equal(without.status, 422);
+      assert.equal(without.body.details.causes[0].field, "metadata.resourceVersion");
+      const strategic = await cluster.api("PATCH", `${ROUTES}/apart`, {
+        body: {},
+        type: "application/strategic-merge-patch+json",
+      });
+      assert.equal(strategic.status, 415);
+    });
+
+    test("printer columns appear in tables, and kubectl finds the short name", async () => {
+      await create("printed", { target: "xyz" });
+      const output = await cluster.kubectlOk(["get", "rt", "printed"]);
+      assert.match(output, /^NAME +TARGET +AGE\nprinted +xyz +\d+s\n/);
+      await cluster.api("PATCH", `${ROUTES}/printed/status`, {
+        body: { status: { used: 5 } },
+        type: "application/merge-patch+json",
+      });
+      const wide = await cluster.kubectlOk(["get", "rt", "printed", "-o", "wide"]);
+      assert.match(wide, /^NAME +TARGET +USED +AGE\nprinted +xyz +5 +\d+s\n/);
+      assert.match(await cluster.kubectlOk(["explain", "routes.spec"]), /target\s+<string> -required-/);
+    });
+
+    test("every served version shows the same object", async () => {
+      await create("versions", { target: "a" });
+      const other = await cluster.api("GET", "/apis/lab.example.io/v1beta1/routes/versions");
+      assert.equal(other.body.apiVersion, "lab.example.io/v1beta1");
+      assert.equal(other.body.spec.target, "a");
+      const list = await cluster.api("GET", "/apis/lab.example.io/v1beta1/routes");
+      assert.ok(list.body.items.every((item: Loose) => item.apiVersion === "lab.example.io/v1beta1"));
+    });
+
+    test("definitions that are no structural schema, or misnamed, are refused", async () => {
+      const cases: [string, (body: Loose) => void][] = [
+        ["metadata.name", (body) => (body.metadata.name = "other.lab.example.io")],
+        ["spec.scope", (body) => (body.spec.scope = "Galaxy")],
+        ["spec.versions", (body) => (body.spec.versions[1].storage = true)],
+        ["spec.versions[0].schema.openAPIV3Schema", (body) => delete body.spec.versions[0].schema],
+        [
+          "spec.versions[0].schema.openAPIV3Schema.properties[spec].type",
+          (body) => delete body.spec.versions[0].schema.openAPIV3Schema.properties.spec.type,
+        ],
+        [
+          "spec.versions[0].additionalPrinterColumns[0].jsonPath",
+          (body) => (body.spec.versions[0].additionalPrinterColumns[0].jsonPath = ".spec["),
+        ],
+      ];
+      for (const [field, spoil] of cases) {
+        const body = structuredClone(definition());
+        body.metadata.name = "paths.lab.example.io";
+        body.spec.names = { plural: "paths", kind: "Path" };
+        spoil(body);
+        const reply = await cluster.api("POST", DEFINITIONS, { body });
+        assert.equal(reply.status, 422, field);
+        assert.ok(
+          reply.body.details.causes.some((cause: Loose) => cause.field === field),
+          JSON.stringify(reply.body),
+        );
+      }
+    });
+
+    test("a definition that is deleted takes its objects along, and can come back", async () => {
+      const body = definition();
+      body.metadata.name = "lanes.lab.example.io";
+      body.spec.names = { plural: "lanes", kind: "Lane" };
+      assert.equal((await cluster.api("POST", DEFINITIONS, { body })).status, 201);
+      const lane = { apiVersion: "lab.example.io/v1", kind: "Lane", metadata: { name: "l" }, spec: { target: "a" } };
+      const lanes = "/apis/lab.example.io/v1/lanes";
+      await served(lanes);
+      assert.equal((await cluster.api("POST", lanes, { body: lane })).status, 201);
+      await cluster.api("DELETE", `${DEFINITIONS}/lanes.lab.example.io`);
+      await eventually(async () => (await cluster.api("GET", lanes)).status === 404, "the resource to go");
+      assert.equal((await cluster.api("POST", DEFINITIONS, { body })).status, 201);
+      await served(lanes);
+      assert.deepEqual((await cluster.api("GET", lanes)).body.items, []);
+    });
+  });
+}
