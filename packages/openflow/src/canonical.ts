@@ -28,18 +28,21 @@ export function canonicalMatch(match: Match): Match {
   return [...sorted, ...unknown.sort((a, b) => a.header - b.header)];
 }
 
+/** Adds one comparison; of two that name the same field, as wide and narrow registers may, both hold. */
 function addField(known: Map<FieldName, MatchField>, entry: MatchField): void {
-  const { full, variable, significant = full } = fieldByName(entry.field);
-  let { value, mask } = entry;
-  const before = known.get(entry.field);
-  if (before !== undefined && mask !== undefined) {
-    value |= before.value;
-    mask |= before.mask ?? full;
+  const { field } = entry;
+  const { full, variable, significant = full } = fieldByName(field);
+  let mask = (entry.mask ?? full) & significant;
+  if (mask === 0n) return;
+  let value = entry.value & mask;
+  const before = known.get(field);
+  if (before !== undefined) {
+    const beforeMask = before.mask ?? significant;
+    value |= before.value & ~mask & beforeMask;
+    mask |= beforeMask;
   }
-  mask = mask === undefined ? undefined : mask & significant;
-  if (mask === undefined || (mask === significant && variable !== true)) {
-    known.set(entry.field, { field: entry.field, value });
-  } else if (mask !== 0n) known.set(entry.field, { field: entry.field, value: value & mask, mask });
+  const exact = variable === true ? entry.mask === undefined : mask === significant;
+  known.set(field, exact ? { field, value } : { field, value, mask });
 }
 
 function splitRegisters(entry: MatchField): readonly MatchField[] {
@@ -71,10 +74,11 @@ function canonicalAction(action: Action): Action {
   switch (action.type) {
     case "load":
       return loadAsSetField(action);
-    case "set_field":
-      return action.mask === fieldByName(action.field).full
-        ? { type: "set_field", field: action.field, value: action.value }
-        : action;
+    case "set_field": {
+      const { field, value, mask } = action;
+      if (mask === undefined || mask === fieldByName(field).full) return { type: "set_field", field, value };
+      return { type: "set_field", field, value: value & mask, mask };
+    }
     case "controller":
       return withoutDefaults(action);
     case "resubmit":

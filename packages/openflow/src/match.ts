@@ -82,7 +82,8 @@ function decodeOxm(r: Reader): MatchField | UnknownMatchField {
     const value = r.uint(valueSize);
     const mask = masked ? r.uint(valueSize) : undefined;
     if (value <= field.full && (mask === undefined || mask <= field.full)) {
-      return mask === undefined ? { field: field.name, value } : { field: field.name, value, mask };
+      // Bits of the value outside of its mask mean nothing; switches refuse them.
+      return mask === undefined ? { field: field.name, value } : { field: field.name, value: value & mask, mask };
     }
     // Bits that the field does not have: whatever this is, it is kept as it came.
     r.offset = start;
@@ -120,6 +121,6 @@ function encodeOxm(w: Writer, entry: MatchField | UnknownMatchField): void {
   if (mask !== undefined) header = ((header & ~0xff) | HAS_MASK | ((header & 0xff) + bytes)) >>> 0;
   w.u32(header);
   if (field.vendor !== undefined) w.u32(field.vendor);
-  w.uint(value, bytes);
+  w.uint(mask === undefined ? value : value & mask, bytes);
   if (mask !== undefined) w.uint(mask, bytes);
 }

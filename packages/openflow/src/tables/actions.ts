@@ -242,7 +242,11 @@ type ControllerBody = BodyOf<"controller">;
 
 /** NXAST_CONTROLLER2: properties, of which those with their default value are left out. */
 const controller2Body: Codec<ControllerBody> = {
-  decode: (r) => withoutDefaults(controllerProperties.decode(r) as ControllerBody),
+  decode(r) {
+    const { unknownProperties, ...known } = controllerProperties.decode(r);
+    if (unknownProperties !== undefined) throw new UnknownPart();
+    return withoutDefaults<ControllerBody>(known);
+  },
   encode(w, action) {
     const { maxLen, controllerId, reason, userdata, pause, meterId } = withoutDefaults(action);
     controllerProperties.encode(w, {
