@@ -4,7 +4,7 @@ import type { IncomingMessage } from "node:http";
 import type { Manifest } from "./config.ts";
 import { LabError, messageOf } from "./errors.ts";
 import { sleep } from "./process/run.ts";
-import { eventResource, type Resource } from "./resources.ts";
+import { eventResource, namespaceResource, type Resource } from "./resources.ts";
 
 interface StoredObject {
   readonly metadata: { readonly uid: string; readonly resourceVersion?: string };
@@ -153,6 +153,39 @@ export class LabApi {
     }
   }
 
+  /** Deletes all objects of a kind in a namespace. */
+  async removeAll(resource: Resource, namespace: string): Promise<void> {
+    await this.#json("DELETE", objectPath(resource, namespace), { apiVersion: "v1", kind: "DeleteOptions" });
+  }
+
+  /** Kinds of a namespace that can be listed and deleted together, as discovery tells. */
+  async namespacedResources(): Promise<readonly Resource[]> {
+    const { groups } = await this.#json<{ groups: { preferredVersion: { groupVersion: string } }[] }>("GET", "/apis");
+    const versions = ["v1", ...groups.map((group) => group.preferredVersion.groupVersion)];
+    const found: Resource[] = [];
+    for (const groupVersion of versions) {
+      const [group, version] = groupAndVersion(groupVersion);
+      const { resources } = await this.#json<ResourceList>("GET", groupPath(group, version));
+      for (const { name, kind, namespaced, verbs } of resources) {
+        if (namespaced && verbs.includes("deletecollection") && verbs.includes("list"))
+          found.push({ group, version, plural: name, kind, namespaced });
+      }
+    }
+    return found;
+  }
+
+  /** Number of objects of a kind in a namespace. */
+  async count(resource: Resource, namespace: string): Promise<number> {
+    return (await this.#json<{ items: unknown[] }>("GET", objectPath(resource, namespace))).items.length;
+  }
+
+  /** Lets a namespace that is being deleted go (subresource `finalize`). */
+  async finalizeNamespace(name: string): Promise<void> {
+    const namespace = await this.get<Record<string, unknown>>(namespaceResource, undefined, name);
+    if (namespace === undefined) return;
+    await absent(this.#json("PUT", `/api/v1/namespaces/${name}/finalize`, { ...namespace, spec: { finalizers: [] } }));
+  }
+
   /** Creates an object of any kind that discovery knows, or lays it over the one that exists. */
   async apply(manifest: Manifest): Promise<void> {
     const resource = await this.#discover(manifest);
@@ -197,9 +230,7 @@ export class LabApi {
   }
 
   async #discover(manifest: Manifest): Promise<Resource> {
-    const [group, version] = manifest.apiVersion.includes("/")
-      ? (manifest.apiVersion.split("/") as [string, string])
-      : ["", manifest.apiVersion];
+    const [group, version] = groupAndVersion(manifest.apiVersion);
     const deadline = performance.now() + REQUEST_TIMEOUT_MS;
     for (;;) {
       // A new CustomResourceDefinition is served a moment after it was accepted.
@@ -347,6 +378,20 @@ async function absent<T>(answer: Promise<T>): Promise<T | undefined> {
     if (error instanceof ApiRefusal && error.status === 404) return undefined;
     throw error;
   }
+}
+
+interface ResourceList {
+  readonly resources: readonly {
+    readonly name: string;
+    readonly kind: string;
+    readonly namespaced: boolean;
+    readonly verbs: readonly string[];
+  }[];
+}
+
+function groupAndVersion(apiVersion: string): [string, string] {
+  const [first, second] = apiVersion.split("/");
+  return second === undefined ? ["", first!] : [first!, second];
 }
 
 function groupPath(group: string, version: string): string {

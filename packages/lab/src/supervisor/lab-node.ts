@@ -113,8 +113,8 @@ export class LabNode {
     }
   }
 
-  /** Installs the network plug-in and starts the agent. */
-  async startAgent(): Promise<void> {
+  /** Installs the network plug-in: what the DaemonSet's init container does on a real node. */
+  async installPlugin(): Promise<void> {
     const { spec } = this.#surroundings;
     if (this.agent === undefined) {
       const text = conflistFor(spec.config.cni!, this.name, nodeNumber(this.name), this.paths.directory);
@@ -122,9 +122,12 @@ export class LabNode {
       return;
     }
     await writeFile(this.paths.agentConfig, dump(this.#agentConfiguration()));
-    // What the DaemonSet's init container does on a real node.
     await runChecked([join(CHECKOUT, "bin", "fabric-node"), "install-cni", "--config", this.paths.agentConfig]);
-    await this.agent.start();
+  }
+
+  /** Starts the agent, if the node has one. */
+  async startAgent(): Promise<void> {
+    await this.agent?.start();
   }
 
   startKubelet(): void {

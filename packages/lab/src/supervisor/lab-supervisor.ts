@@ -22,6 +22,7 @@ import type { ControlOperations, Step } from "./control-server.ts";
 import { DEFAULT_MANIFESTS } from "./default-manifests.ts";
 import { LabNode, type NodeSurroundings } from "./lab-node.ts";
 import { labMark, type LabSpec } from "./lab-spec.ts";
+import { NamespaceFinalizer } from "./namespace-finalizer.ts";
 import { SchedulerLoop } from "./scheduler-loop.ts";
 
 /** All nodes must be ready within this time after their agents were started. */
@@ -43,6 +44,7 @@ export class LabSupervisor implements ControlOperations {
   #control: ControlPlane | undefined;
   #surroundings: NodeSurroundings | undefined;
   #scheduler: SchedulerLoop | undefined;
+  #finalizer: NamespaceFinalizer | undefined;
   #ready: Promise<void> | undefined;
 
   constructor(spec: LabSpec, log: (message: string) => void) {
@@ -81,6 +83,7 @@ export class LabSupervisor implements ControlOperations {
     }
     for (const process of [...this.#controlProcesses, this.#wire.database, this.#wire.daemon]) process.abandon();
     void this.#scheduler?.stop();
+    void this.#finalizer?.stop();
   }
 
   status(): Promise<unknown> {
@@ -153,9 +156,9 @@ export class LabSupervisor implements ControlOperations {
     try {
       await node.create();
       await vsctl(this.#wire.runDirectory, wirePortArguments(node.wirePort).slice(1));
-      await node.startSwitch();
-      await node.startAgent();
       node.startKubelet();
+      await Promise.all([node.startSwitch(), node.installPlugin()]);
+      await node.startAgent();
       await this.#untilNodesReady([node]);
     } catch (error) {
       await this.removeNode(name);
@@ -242,20 +245,25 @@ export class LabSupervisor implements ControlOperations {
       const ports = [...nodeNames, ...hostNames].flatMap((machine) => wirePortArguments(wirePort(machine)));
       await vsctl(this.#wire.runDirectory, [...WIRE_BRIDGE, ...ports]);
     });
-    await this.#step(
-      "switches",
-      async () => await forEachBounded(nodes, BUILD_PARALLELISM, async (node) => await node.startSwitch()),
-    );
     await this.#step("definitions and default network", async () => {
       for (const manifest of this.#manifests()) await this.#control!.api.apply(manifest);
     });
-    await this.#step(
-      "agents",
-      async () => await forEachBounded(nodes, BUILD_PARALLELISM, async (node) => await node.startAgent()),
-    );
+    // As in a real cluster the Node object is there before the agent that runs on it.
     for (const node of nodes) node.startKubelet();
     this.#scheduler = new SchedulerLoop(this.#control.api, this.#log);
     this.#scheduler.start();
+    if (this.#spec.config.controlPlane === "kubernetes") {
+      this.#finalizer = new NamespaceFinalizer(this.#control.api, this.#log);
+      this.#finalizer.start();
+    }
+    await this.#step("switches, CNI configuration", async () => {
+      await forEachBounded(nodes, BUILD_PARALLELISM, async (node) => {
+        await Promise.all([node.startSwitch(), node.installPlugin()]);
+      });
+    });
+    await this.#step("agents", async () => {
+      await forEachBounded(nodes, BUILD_PARALLELISM, async (node) => await node.startAgent());
+    });
     await this.#step("nodes ready", async () => await this.#untilNodesReady(nodes));
   }
 
