@@ -27,6 +27,7 @@ import { blockStore } from "./directory/block-store.ts";
 import { Directory } from "./directory/directory.ts";
 import { podMtu, topologyOf, type Topology } from "./directory/networks.ts";
 import { gatewayAddressesAnnotation, tunnelAddressAnnotation } from "./directory/records.ts";
+import { AgentError } from "./errors.ts";
 import { HostNetwork, type UplinkAddresses } from "./host/network.ts";
 import { BlockGarbage, releaseOrphan } from "./ipam/garbage.ts";
 import { networksOf, readLocalState, subnetsOf, writeLocalState, type LocalState } from "./local-state.ts";
@@ -82,6 +83,7 @@ export class FabricNode {
   #rawNetworks: readonly unknown[] = [];
   #rawSubnets: readonly unknown[] = [];
   #tunnelAddress: Ip | undefined;
+  #nicMac: string | undefined;
   #linkMtu = 1500;
   #restored = false;
   #hostReady = false;
@@ -112,6 +114,7 @@ export class FabricNode {
     this.#neighbours = userspace
       ? new TunnelNeighbours({
           runDirectory: config.ovs.runDirectory,
+          kernelNeighbour: (dev, address) => this.#host.neighbour(dev, address),
           onReady: (destination) => this.#reactor.tunnelReady(destination),
           onError: (error) => logger.debug({ err: error }, "tunnel neighbour not known"),
         })
@@ -343,15 +346,20 @@ export class FabricNode {
 
   async #declare(): Promise<void> {
     const { uplink } = this.#declaration();
-    if (uplink !== undefined && (await this.#host.interfaceFacts(uplink.nic)) === undefined) {
-      throw new Error(
-        `tunnel.interface names ${uplink.nic}, which does not exist on this node; name an interface that \`ip link\` shows`,
-      );
+    if (uplink !== undefined) {
+      const nic = await this.#host.interfaceFacts(uplink.nic);
+      if (nic === undefined) {
+        throw new AgentError(
+          "AGENT_TUNNEL_INTERFACE",
+          `tunnel.interface names ${uplink.nic}, which does not exist on this node; name an interface that \`ip link\` shows`,
+        );
+      }
+      this.#nicMac = nic.mac;
     }
     await this.#database.transactWithRetry<SwitchTables>((cache) => declareSwitch(cache, this.#declaration()));
     for (const name of [hostInterfaceName, tunnelInterfaceName, uplink?.nic]) {
       const row = this.#cache.find("Interface", (candidate) => candidate.name === name);
-      if (row?.error !== undefined) throw new Error(`the switch refuses interface ${name}: ${row.error}`);
+      if (row?.error !== undefined) throw new AgentError("AGENT_PORT_REFUSED", `the switch refuses interface ${name}: ${row.error}`);
     }
     this.#session.start();
     this.#uplink?.start();
@@ -368,7 +376,7 @@ export class FabricNode {
       tunnel: overlay === undefined ? undefined : { type: tunnelTypes[overlay.encapsulation], port: overlay.port ?? 0 },
       uplink:
         ovs.datapathType === "netdev" && tunnel !== undefined
-          ? { bridge: uplinkBridgeName(tunnel.interface), nic: tunnel.interface }
+          ? { bridge: uplinkBridgeName(tunnel.interface), nic: tunnel.interface, mac: this.#nicMac }
           : undefined,
     };
   }
@@ -386,7 +394,10 @@ export class FabricNode {
     this.#linkMtu = facts?.mtu ?? this.#linkMtu;
     const address = tunnel.address ?? facts?.ipv4;
     if (address === undefined) {
-      throw new Error(`interface ${carrier} has no IPv4 address for tunnels; give it one, or set tunnel.address`);
+      throw new AgentError(
+        "AGENT_TUNNEL_INTERFACE",
+        `interface ${carrier} has no IPv4 address for tunnels; give it one, or set tunnel.address`,
+      );
     }
     this.#tunnelAddress = address;
   }

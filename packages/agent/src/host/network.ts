@@ -4,7 +4,7 @@
  * call compares and repairs, because the userspace datapath takes its interfaces away when it dies and makes new ones.
  */
 import { applyRuleset, moveAddresses, readTable, RouteSocket, setSysctls } from "@beyondfabric/link";
-import { formatCidr, ipFamily, type Cidr, type Ip } from "@beyondfabric/packet";
+import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { ruleset, tableName } from "./ruleset.ts";
@@ -141,19 +141,31 @@ export class HostNetwork {
     };
   }
 
-  /** MTU and first IPv4 address of an interface; undefined when it is not there. */
-  async interfaceFacts(name: string): Promise<{ mtu: number; ipv4: Ip | undefined } | undefined> {
+  /** The MAC that the kernel knows for a neighbour; undefined when it does not, or has given up on it. */
+  async neighbour(interfaceName: string, address: Ip): Promise<Mac | undefined> {
+    const link = await this.#socket.findLink(interfaceName);
+    if (link === undefined) return undefined;
+    const found = (await this.#socket.listNeighbours({ dev: link.index })).find(({ ip }) => ip === address);
+    return found === undefined || (found.state & neighbourUnusable) !== 0 ? undefined : found.mac;
+  }
+
+  /** MTU, MAC and first IPv4 address of an interface; undefined when it is not there. */
+  async interfaceFacts(
+    name: string,
+  ): Promise<{ mtu: number; mac: Mac | undefined; ipv4: Ip | undefined } | undefined> {
     const link = await this.#socket.findLink(name);
     if (link === undefined) return undefined;
     const addresses = await this.#socket.listAddresses(link.index);
     const first = addresses.find(({ family, scope }) => family === 4 && scope === "global");
-    return { mtu: link.mtu, ipv4: first?.cidr.split("/", 1)[0] };
+    return { mtu: link.mtu, mac: link.mac, ipv4: first?.cidr.split("/", 1)[0] };
   }
 }
 
 /** RTPROT_KERNEL and RTPROT_STATIC of linux/rtnetlink.h. */
 const kernelProtocol = 2;
 const staticProtocol = 4;
+/** NUD_INCOMPLETE and NUD_FAILED of linux/neighbour.h. */
+const neighbourUnusable = 0x01 | 0x20;
 
 function hostPrefix(address: Ip): string {
   return `${address}/${ipFamily(address) === 4 ? 32 : 128}`;

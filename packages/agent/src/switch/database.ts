@@ -26,7 +26,14 @@ export interface SwitchDeclaration {
   /** The tunnel port; undefined until an overlay network is known. */
   readonly tunnel: { readonly type: "vxlan" | "geneve" | "gre"; readonly port: number } | undefined;
   /** A bridge for the NIC that carries the tunnels, where the datapath needs the tunnel's address on a bridge. */
-  readonly uplink: { readonly bridge: string; readonly nic: string } | undefined;
+  readonly uplink:
+    | {
+        readonly bridge: string;
+        readonly nic: string;
+        /** MAC of the NIC: the bridge keeps it, so that neighbours and the physical switch see no change. */
+        readonly mac: string | undefined;
+      }
+    | undefined;
 }
 
 /** What of the database is watched. */
@@ -108,7 +115,7 @@ export function declareSwitch(cache: Cache<SwitchTables>, declaration: SwitchDec
     declareBridge(cache, transaction, {
       name: declaration.uplink.bridge,
       datapathType: declaration.datapathType,
-      otherConfig: {},
+      otherConfig: declaration.uplink.mac === undefined ? {} : { hwaddr: declaration.uplink.mac },
       interfaces: [{ name: declaration.uplink.nic, row: { ofport_request: 1 } }],
       prefixes: false,
     });

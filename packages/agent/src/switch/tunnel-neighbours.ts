@@ -1,16 +1,20 @@
 /**
  * Keeps the userspace datapath's own neighbour table filled for the nodes that this node sends to. That datapath drops
  * a packet whose tunnel's next hop it has not learned, and it learns only from ARP and ND replies that pass by. So the
- * node's kernel is made to ask (an empty datagram to the discard port is enough), and packets are held until the
- * switch has seen the answer. With the kernel datapath none of this is needed: the kernel queues.
+ * node's kernel is made to ask (an empty datagram to the discard port is enough), the switch is told what the kernel
+ * knows (the kernel may have learned it from the other side's question, and then asks nothing itself), and packets are
+ * held until then. With the kernel datapath none of this is needed: the kernel queues.
  */
 import { createSocket, type Socket } from "node:dgram";
-import type { Ip } from "@beyondfabric/packet";
+import { isIp, type Ip, type Mac } from "@beyondfabric/packet";
 import type { TunnelGate } from "../reactor/reactor.ts";
+import { AgentError } from "../errors.ts";
 import { unixctl } from "./unixctl.ts";
 
 export interface TunnelNeighboursOptions {
   readonly runDirectory: string;
+  /** The MAC that the node's kernel knows for a neighbour on an interface. */
+  readonly kernelNeighbour: (dev: string, address: Ip) => Promise<Mac | undefined>;
   readonly onReady: (destination: Ip) => void;
   readonly onError: (error: unknown) => void;
 }
@@ -87,7 +91,7 @@ export class TunnelNeighbours implements TunnelGate {
   async #poll(): Promise<void> {
     while (this.#asking.size > 0 && !this.#stopped) {
       try {
-        this.#settle(parseNeighbours(await unixctl({ runDirectory: this.#options.runDirectory }, "tnl/neigh/show")));
+        for (const destination of [...this.#asking.keys()]) await this.#look(destination);
       } catch (error) {
         this.#options.onError(error);
         this.#asking.clear();
@@ -100,18 +104,38 @@ export class TunnelNeighbours implements TunnelGate {
     this.#polling = false;
   }
 
-  #settle(neighbours: ReadonlySet<Ip>): void {
-    const now = Date.now();
-    for (const [destination, since] of this.#asking) {
-      if (neighbours.has(destination)) {
-        this.#asking.delete(destination);
-        this.#known.set(destination, now);
-        this.#options.onReady(destination);
-      } else if (now - since >= attemptMilliseconds) {
-        this.#asking.delete(destination);
-      }
+  async #look(destination: Ip): Promise<void> {
+    const since = this.#asking.get(destination);
+    if (since === undefined) return;
+    const { dev, hop } = parseRoute(await this.#ctl("ovs/route/lookup", destination), destination);
+    const mac = await this.#options.kernelNeighbour(dev, hop);
+    if (mac !== undefined) await this.#ctl("tnl/neigh/set", dev, hop, mac);
+    if (mac !== undefined || parseNeighbours(await this.#ctl("tnl/neigh/show")).has(hop)) {
+      this.#asking.delete(destination);
+      this.#known.set(destination, Date.now());
+      this.#options.onReady(destination);
+    } else if (Date.now() - since >= attemptMilliseconds) {
+      this.#asking.delete(destination);
     }
   }
+
+  #ctl(method: string, ...params: string[]): Promise<string> {
+    return unixctl({ runDirectory: this.#options.runDirectory }, method, params);
+  }
+}
+
+/**
+ * The text of `ovs/route/lookup`: lines `src`, `gateway` (`::` for none) and `dev`.
+ * @throws AgentError `AGENT_SWITCH_CONTROL` when there is no way there
+ */
+export function parseRoute(text: string, destination: Ip): { dev: string; hop: Ip } {
+  const fields = new Map(text.split("\n").map((line) => line.split(" ", 2) as [string, string | undefined]));
+  const dev = fields.get("dev");
+  const gateway = fields.get("gateway") ?? "::";
+  if (dev === undefined) {
+    throw new AgentError("AGENT_SWITCH_CONTROL", `the switch knows no route to ${destination}: ${text.trim()}`);
+  }
+  return { dev, hop: isIp(gateway) && gateway !== "::" && gateway !== "0.0.0.0" ? gateway : destination };
 }
 
 /** The addresses in the text of `tnl/neigh/show`: a heading, a rule, then one line per neighbour that begins with it. */
