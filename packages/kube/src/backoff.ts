@@ -1,48 +1,52 @@
 /** Waiting between attempts: exponential with full jitter, so that thousands of agents do not come back at once. */
+import { systemClock, type Clock } from "./clock.ts";
+
 export interface BackoffOptions {
-  /** ms */
+  /** ms; default 200 */
   readonly minimum?: number;
-  /** ms */
+  /** ms; default 30,000 */
   readonly maximum?: number;
   /** 0 inclusive to 1 exclusive */
   readonly random?: () => number;
+  readonly clock?: Clock;
 }
 
 export class Backoff {
   readonly #minimum: number;
   readonly #maximum: number;
   readonly #random: () => number;
-  #attempt = 0;
+  readonly #clock: Clock;
+  #ceiling: number;
 
-  constructor({ minimum = 200, maximum = 10_000, random = Math.random }: BackoffOptions = {}) {
+  constructor({ minimum = 200, maximum = 30_000, random = Math.random, clock = systemClock }: BackoffOptions = {}) {
     this.#minimum = minimum;
-    this.#maximum = maximum;
+    this.#maximum = Math.max(minimum, maximum);
     this.#random = random;
+    this.#clock = clock;
+    this.#ceiling = this.#first;
   }
 
-  /** How long to wait before the next attempt (ms); each call counts as a failed one. */
+  /**
+   * How long to wait before the next attempt (ms): evenly spread between the minimum and a ceiling that doubles with
+   * each call.
+   */
   next(): number {
-    const ceiling = Math.min(this.#maximum, this.#minimum * 2 ** this.#attempt);
-    if (ceiling < this.#maximum) this.#attempt++;
-    return this.#minimum / 2 + this.#random() * (ceiling - this.#minimum / 2);
+    const delay = this.#minimum + this.#random() * (this.#ceiling - this.#minimum);
+    this.#ceiling = Math.min(this.#maximum, this.#ceiling * 2);
+    return delay;
   }
 
+  /** An attempt succeeded: the next failure waits briefly again. */
   reset(): void {
-    this.#attempt = 0;
+    this.#ceiling = this.#first;
   }
 
-  /** Waits for {@link next}, or for what the server asked if that is longer; ends early, quietly, when aborted. */
+  /** Waits for {@link next}, or for what the server asked (ms) if that is longer; ends early, quietly, when aborted. */
   async wait(signal: AbortSignal, asked = 0): Promise<void> {
-    const milliseconds = Math.max(asked, this.next());
-    if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = setTimeout(done, milliseconds);
-      signal.addEventListener("abort", done);
-    });
+    await this.#clock.wait(Math.max(asked, this.next()), signal);
+  }
+
+  get #first(): number {
+    return Math.min(this.#maximum, this.#minimum * 2);
   }
 }

@@ -27,6 +27,8 @@ export interface ClusterConfig {
   readonly insecure: boolean;
   /** What to present now. May read files or run a plug-in. */
   readonly credentials: () => Promise<Credentials>;
+  /** The server did not take these: whatever caches them must ask anew. */
+  readonly rejected?: (credentials: Credentials) => void;
 }
 
 const serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -71,7 +73,7 @@ export function loadKubeconfig(path: string, contextName?: string): ClusterConfi
     new KubeError("KUBE_CONFIG", `${file}: ${field} ${problem}; ${remedy}`);
   let raw: RawKubeconfig;
   try {
-    raw = (load(readText(file, "kubeconfig")) ?? {}) as RawKubeconfig;
+    raw = (load(readText(file, "kubeconfig")) ?? {}) satisfies RawKubeconfig;
   } catch (cause) {
     if (cause instanceof KubeError) throw cause;
     throw new KubeError("KUBE_CONFIG", `${file}: is no YAML: ${(cause as Error).message}`, { cause });

@@ -14,11 +14,39 @@ export { EventRecorder, type EventRecorderOptions, type EventTarget } from "./ev
 export { ListWatch, type ListWatchHandlers, type ListWatchOptions } from "./list-watch.ts";
 export {
   KubeClient,
+  type DeleteOptions,
+  type KubeClientOptions,
   type Manifest,
+  type PageRequest,
   type PatchKind,
+  type PatchOptions,
   type Preconditions,
   type RequestOptions,
-  type Resource,
-  type Selection,
 } from "./request.ts";
-export { eventResource, namespaceResource, nodeResource, podResource } from "./resources.ts";
+export type { Resource, Selection } from "./resource.ts";
+export { eventResource, leaseResource, namespaceResource, nodeResource, podResource } from "./resources.ts";
+export type { RecordListener, Records } from "./store.ts";
+export type {
+  KubeList,
+  KubeObject,
+  LabelSelector,
+  LabelSelectorRequirement,
+  ObjectMeta,
+  OwnerReference,
+  Status,
+  StatusCause,
+  StatusDetails,
+} from "./types/meta.ts";
+export type {
+  Condition,
+  Container,
+  ContainerPort,
+  Event,
+  Namespace,
+  Node,
+  NodeAddress,
+  ObjectReference,
+  Pod,
+} from "./types/core.ts";
+export type { Lease } from "./types/coordination.ts";
+export { systemClock, type Clock } from "./clock.ts";

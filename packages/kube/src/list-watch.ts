@@ -4,16 +4,18 @@
  * resourceVersion; 410 lists anew and reports the difference.
  */
 import { Backoff } from "./backoff.ts";
-import { isGone, KubeApiError, KubeError } from "./errors.ts";
-import type { KubeClient, Resource, Selection } from "./request.ts";
+import { systemClock, type Clock } from "./clock.ts";
+import { isGone, KubeError, refusal } from "./errors.ts";
+import { LineSplitter } from "./lines.ts";
+import type { KubeClient } from "./request.ts";
+import type { Resource, Selection } from "./resource.ts";
+import { Resumption, type Step } from "./resumption.ts";
+import { recordKey, Store, type RecordListener, type Records, type Seen } from "./store.ts";
 
-export interface ListWatchHandlers<R> {
-  /** `old` is absent for a record that is new. */
-  changed(record: R, old: R | undefined): void;
-  deleted(record: R): void;
+export interface ListWatchHandlers<R> extends RecordListener<R> {
   /** The first list is complete, and again after every list anew. */
   synced?(): void;
-  /** The connection was lost or refused; the next attempt follows by itself. */
+  /** The connection was lost or refused, or an object could not be read; what is to be done next follows by itself. */
   failed?(error: unknown): void;
 }
 
@@ -21,44 +23,76 @@ export interface ListWatchOptions<R> {
   readonly client: KubeClient;
   readonly resource: Resource;
   readonly selection?: Selection;
-  /** Keeps what is needed of an object; undefined drops it. Called right after its JSON was read. */
+  /**
+   * Keeps what is needed of an object; undefined drops it. Called right after its JSON was read. An object at which it
+   * throws is reported and left as it was last known.
+   */
   readonly select: (raw: unknown) => R | undefined;
-  readonly handlers: ListWatchHandlers<R>;
+  readonly handlers?: ListWatchHandlers<R>;
+  /** True when nobody needs to hear of the difference between two states of an object. */
+  readonly same?: (a: R, b: R) => boolean;
+  /** Objects in a page of a list; default 500. */
   readonly pageSize?: number;
-  /** Without a byte for so long (ms) a watch is taken for dead. */
+  /** Without a byte for so long (ms) a watch is taken for dead; default 120,000, twice what passes between bookmarks. */
   readonly silence?: number;
+  /** The longest line of a watch (bytes); default 16 MiB. */
+  readonly lineLimit?: number;
+  readonly backoff?: Backoff;
+  readonly clock?: Clock;
+  /** 0 inclusive to 1 exclusive */
+  readonly random?: () => number;
 }
 
-interface RawEvent {
-  readonly type?: string;
-  readonly object?: {
-    readonly metadata?: { readonly uid?: string; readonly resourceVersion?: string };
-    readonly code?: number;
-    readonly message?: string;
-    readonly reason?: string;
-  };
+interface RawMetadata {
+  readonly name?: unknown;
+  readonly namespace?: unknown;
+  readonly uid?: unknown;
+  readonly resourceVersion?: unknown;
 }
 
-const maxLineBytes = 16 * 1024 * 1024;
-/** A server ends a watch by itself after this time (s). */
-const watchSeconds = 290;
+/** What every object says of itself. */
+interface Identity {
+  readonly key: string;
+  readonly uid: string;
+  readonly version: string;
+}
+
+const defaultLineLimit = 16 * 1024 * 1024;
+/** For one page (ms). */
+const pageTimeout = 60_000;
+/** A server ends a watch by itself after this time (s), and as much again at random, so that not all end at once. */
+const watchSeconds = 240;
 
 export class ListWatch<R> {
   readonly #options: ListWatchOptions<R>;
-  readonly #records = new Map<string, R>();
+  readonly #store: Store<R>;
   readonly #abort = new AbortController();
-  readonly #backoff = new Backoff();
+  readonly #resumption: Resumption;
+  readonly #clock: Clock;
+  readonly #random: () => number;
   #running: Promise<void> | undefined;
-  #synced = false;
   #connected = false;
 
   constructor(options: ListWatchOptions<R>) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+    this.#resumption = new Resumption(options.backoff ?? new Backoff({ random: this.#random, clock: this.#clock }));
+    this.#store = new Store<R>({
+      ...(options.same === undefined ? {} : { same: options.same }),
+      onListenerError: (error) => this.#failed(error),
+    });
+    if (options.handlers !== undefined) this.#store.subscribe(options.handlers);
+  }
+
+  /** The records, by name, with listeners of their own. */
+  get store(): Records<R> {
+    return this.#store;
   }
 
   /** A list was completed at least once. */
   get synced(): boolean {
-    return this.#synced;
+    return this.#store.isSynced;
   }
 
   /** A watch is open now. */
@@ -67,177 +101,246 @@ export class ListWatch<R> {
   }
 
   get size(): number {
-    return this.#records.size;
+    return this.#store.size;
   }
 
   records(): IterableIterator<R> {
-    return this.#records.values();
+    return this.#store.records();
   }
 
   start(): void {
     this.#running ??= this.#run();
   }
 
+  /** Resolves when nothing is under way any more. Records stay readable. */
   async stop(): Promise<void> {
     this.#abort.abort();
     await this.#running;
   }
 
   async #run(): Promise<void> {
-    let version: string | undefined;
-    while (!this.#abort.signal.aborted) {
-      try {
-        version ??= await this.#list();
-        version = await this.#watch(version);
-      } catch (error) {
-        if (this.#abort.signal.aborted) break;
-        this.#connected = false;
-        if (isGone(error)) {
-          version = undefined;
-        } else {
-          version = error instanceof WatchEnded ? error.version : version;
-          const cause = error instanceof WatchEnded ? error.cause : error;
-          this.#options.handlers.failed?.(cause);
-          const asked = cause instanceof KubeApiError ? cause.retryAfterMilliseconds : undefined;
-          await this.#backoff.wait(this.#abort.signal, asked);
-        }
-      }
+    const { signal } = this.#abort;
+    let step: Step = this.#resumption.begin();
+    while (!signal.aborted) {
+      if (step.delay > 0) await this.#clock.wait(step.delay, signal);
+      if (signal.aborted) break;
+      step = step.action === "list" ? await this.#list(step.paged) : await this.#watch(step.version);
     }
-    this.#connected = false;
   }
 
-  async #list(): Promise<string> {
-    const { client, resource, selection = {}, select, pageSize = 500 } = this.#options;
-    const seen = new Set<string>();
-    let token: string | undefined;
-    let version = "";
-    do {
-      const page = await client.list(
-        resource,
-        { ...selection, limit: pageSize, ...(token === undefined ? {} : { continue: token }) },
-        { signal: this.#abort.signal, timeout: 60_000 },
-      );
-      version = page.metadata?.resourceVersion ?? version;
-      token = page.metadata?.continue === "" ? undefined : page.metadata?.continue;
-      for (const raw of page.items ?? []) {
-        const uid = uidOf(raw);
-        if (uid === undefined) continue;
-        const record = select(raw);
-        if (record === undefined) continue;
-        seen.add(uid);
-        this.#put(uid, record);
+  async #list(paged: boolean): Promise<Step> {
+    try {
+      const version = this.#store.size === 0 ? await this.#listFirst(paged) : await this.#listAnew(paged);
+      if (version === undefined || version === "") {
+        throw new KubeError("KUBE_PROTOCOL", `the list of ${this.#options.resource.plural} has no resourceVersion`);
       }
-    } while (token !== undefined);
-    for (const uid of [...this.#records.keys()]) if (!seen.has(uid)) this.#drop(uid);
-    this.#synced = true;
-    this.#options.handlers.synced?.();
+      this.#store.markSynced();
+      this.#guarded(() => this.#options.handlers?.synced?.());
+      return this.#resumption.listed(version);
+    } catch (error) {
+      if (!this.#abort.signal.aborted) {
+        this.#store.markStale(this.#clock.now());
+        this.#failed(error);
+      }
+      return this.#resumption.listFailed(error);
+    }
+  }
+
+  /** Nothing is known yet, so nothing can be gone: records are handed on page by page. */
+  #listFirst(paged: boolean): Promise<string | undefined> {
+    return this.#pages(paged, (raw) => {
+      const identity = this.#identify(raw);
+      if (identity === undefined) return;
+      const record = this.#select(raw, identity);
+      if (record.known && record.value !== undefined) {
+        this.#store.put(identity.key, { uid: identity.uid, version: identity.version, record: record.value });
+      }
+    });
+  }
+
+  /** The difference to what is known, told once the list is complete. */
+  async #listAnew(paged: boolean): Promise<string | undefined> {
+    const listed = new Map<string, Seen<R>>();
+    const version = await this.#pages(paged, (raw) => {
+      const identity = this.#identify(raw);
+      if (identity === undefined) return;
+      const { key, uid, version } = identity;
+      const before = this.#store.seen(key);
+      if (before !== undefined && before.uid === uid && before.version === version) {
+        listed.set(key, before);
+        return;
+      }
+      const record = this.#select(raw, identity);
+      if (!record.known) {
+        if (before !== undefined && before.uid === uid) listed.set(key, before);
+      } else if (record.value !== undefined) {
+        listed.set(key, { uid, version, record: record.value });
+      }
+    });
+    if (version !== undefined && version !== "") this.#store.replace(listed);
     return version;
   }
 
-  /** Reads one watch to its end. Returns the version to go on from; throws {@link WatchEnded} when it broke. */
-  async #watch(from: string): Promise<string> {
-    const { client, resource, selection = {}, silence = 120_000 } = this.#options;
-    let version = from;
+  #pages(paged: boolean, take: (raw: unknown) => void): Promise<string | undefined> {
+    const { client, resource, selection = {}, pageSize } = this.#options;
+    const options = { signal: this.#abort.signal, timeout: pageTimeout, retry: false };
+    return client.eachPage(resource, selection, paged ? pageSize : 0, options, (items) => items.forEach(take));
+  }
+
+  /** Reads one watch to its end. */
+  async #watch(from: string): Promise<Step> {
+    const { client, resource, selection = {}, silence = 120_000, lineLimit = defaultLineLimit } = this.#options;
     const silent = new AbortController();
     const signal = AbortSignal.any([this.#abort.signal, silent.signal]);
-    let watchdog = setTimeout(() => silent.abort(), silence);
+    const watchdog = setTimeout(() => silent.abort(), silence);
+    let failure: unknown;
     try {
-      const body = await client.watch(
-        resource,
-        { ...selection, resourceVersion: from, timeoutSeconds: watchSeconds },
-        signal,
-      );
+      const timeoutSeconds = Math.round(watchSeconds * (1 + this.#random()));
+      const body = await client.watch(resource, { ...selection, resourceVersion: from, timeoutSeconds }, signal);
+      this.#resumption.watchOpened(this.#clock.now());
       this.#connected = true;
-      let rest: Buffer[] = [];
-      let restBytes = 0;
+      this.#store.markFresh();
+      const lines = new LineSplitter(lineLimit);
+      let version = from;
       for await (const chunk of body as AsyncIterable<Buffer>) {
-        clearTimeout(watchdog);
-        watchdog = setTimeout(() => silent.abort(), silence);
-        let start = 0;
-        for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, start)) {
-          const piece = chunk.subarray(start, end);
-          const line = restBytes === 0 ? piece : Buffer.concat([...rest, piece]);
-          rest = [];
-          restBytes = 0;
-          start = end + 1;
-          version = this.#event(line) ?? version;
-          this.#backoff.reset();
-        }
-        if (start < chunk.length) {
-          rest.push(chunk.subarray(start));
-          restBytes += chunk.length - start;
-          if (restBytes > maxLineBytes) {
-            throw new KubeError("KUBE_PROTOCOL", `a watch event of ${resource.plural} exceeds ${maxLineBytes} bytes`);
-          }
+        watchdog.refresh();
+        for (const line of this.#split(lines, chunk)) {
+          const reached = this.#event(line, version);
+          if (reached === undefined) continue;
+          version = reached;
+          this.#resumption.progressed(version);
         }
       }
-      return version;
     } catch (error) {
-      if (isGone(error)) throw error;
-      const cause = silent.signal.aborted
+      failure = silent.signal.aborted
         ? new KubeError("KUBE_TIMEOUT", `the watch of ${resource.plural} was silent for ${silence} ms`)
-        : error;
-      throw new WatchEnded(version, cause);
+        : this.#lost(error);
     } finally {
       clearTimeout(watchdog);
+      this.#connected = false;
     }
+    if (!this.#abort.signal.aborted) {
+      this.#store.markStale(this.#clock.now());
+      if (failure !== undefined && !isGone(failure)) this.#failed(failure);
+    }
+    return this.#resumption.watchEnded(failure, this.#clock.now());
   }
 
-  /** Takes one line; returns the resourceVersion that it brings. */
-  #event(line: Buffer): string | undefined {
-    if (line.length === 0) return undefined;
-    let event: RawEvent;
+  #lost(error: unknown): unknown {
+    if (error instanceof KubeError) return error;
+    const { client, resource } = this.#options;
+    const message = `the watch of ${resource.plural} at ${client.server} broke: ${(error as Error).message}`;
+    return new KubeError("KUBE_UNREACHABLE", message, { cause: error });
+  }
+
+  *#split(lines: LineSplitter, chunk: Buffer): Generator<Buffer, void, void> {
     try {
-      event = JSON.parse(line.toString("utf8")) as RawEvent;
+      yield* lines.push(chunk);
     } catch (cause) {
-      throw new KubeError("KUBE_PROTOCOL", `a watch event of ${this.#options.resource.plural} is no JSON`, { cause });
+      if (!(cause instanceof RangeError)) throw cause;
+      throw new KubeError("KUBE_PROTOCOL", `the watch of ${this.#options.resource.plural}: ${cause.message}`, {
+        cause,
+      });
     }
-    const { object } = event;
-    if (event.type === "ERROR") {
-      const reason = object?.reason ?? "Unknown";
-      throw new KubeApiError(
-        `watch ${this.#options.resource.plural}`,
-        object?.code ?? 500,
-        reason,
-        object?.message ?? "",
-      );
+  }
+
+  /**
+   * Takes one line.
+   * @param reached the version that the watch has reached so far
+   * @returns the version that it brings
+   */
+  #event(line: Buffer, reached: string): string | undefined {
+    if (line.length === 0) return undefined;
+    const { plural } = this.#options.resource;
+    let event: { readonly type?: unknown; readonly object?: unknown } | null;
+    try {
+      event = JSON.parse(line.toString("utf8")) as typeof event;
+    } catch (cause) {
+      throw new KubeError("KUBE_PROTOCOL", `a watch event of ${plural} is no JSON`, { cause });
     }
-    const version = object?.metadata?.resourceVersion;
-    const uid = object?.metadata?.uid;
-    if (event.type === "BOOKMARK" || uid === undefined) return version;
-    if (event.type === "DELETED") {
-      this.#drop(uid);
+    const type = event?.type;
+    const raw = event?.object;
+    if (typeof type !== "string" || typeof raw !== "object" || raw === null) {
+      throw new KubeError("KUBE_PROTOCOL", `a watch event of ${plural} has no type or no object`);
+    }
+    if (type === "ERROR") {
+      const { code } = raw as { code?: unknown };
+      throw refusal(`watch ${plural}`, typeof code === "number" ? code : 500, raw);
+    }
+    if (type === "BOOKMARK") return textOf((raw as { metadata?: RawMetadata }).metadata?.resourceVersion);
+    const identity = this.#identify(raw);
+    if (identity === undefined) return undefined;
+    const { key, uid, version } = identity;
+    if (type === "DELETED") {
+      this.#store.drop(key, uid);
+    } else if (type === "ADDED" || type === "MODIFIED") {
+      // Told before: taking it again would undo what has happened since.
+      if (!isLater(version, reached)) return undefined;
+      const record = this.#select(raw, identity);
+      if (record.known) {
+        if (record.value === undefined) this.#store.drop(key);
+        else this.#store.put(key, { uid, version, record: record.value });
+      }
     } else {
-      const record = this.#options.select(object);
-      if (record === undefined) this.#drop(uid);
-      else this.#put(uid, record);
+      throw new KubeError("KUBE_PROTOCOL", `a watch event of ${plural} is of the unknown type ${type.slice(0, 40)}`);
     }
-    return version;
+    return isLater(version, reached) ? version : undefined;
   }
 
-  #put(uid: string, record: R): void {
-    const old = this.#records.get(uid);
-    this.#records.set(uid, record);
-    this.#options.handlers.changed(record, old);
+  /** Undefined, and reported, for what is no object of the API. */
+  #identify(raw: unknown): Identity | undefined {
+    const metadata = (raw as { metadata?: RawMetadata } | null | undefined)?.metadata;
+    const name = textOf(metadata?.name);
+    const uid = textOf(metadata?.uid);
+    const version = textOf(metadata?.resourceVersion);
+    if (name === undefined || uid === undefined || version === undefined) {
+      const { plural } = this.#options.resource;
+      this.#failed(new KubeError("KUBE_PROTOCOL", `one of the ${plural} lacks name, uid or resourceVersion; left out`));
+      return undefined;
+    }
+    return { key: recordKey(name, textOf(metadata?.namespace)), uid, version };
   }
 
-  #drop(uid: string): void {
-    const old = this.#records.get(uid);
-    if (old === undefined) return;
-    this.#records.delete(uid);
-    this.#options.handlers.deleted(old);
+  #select(raw: unknown, { key }: Identity): { readonly known: boolean; readonly value: R | undefined } {
+    try {
+      return { known: true, value: this.#options.select(raw) };
+    } catch (cause) {
+      const what = `${this.#options.resource.kind} ${key}`;
+      this.#failed(new KubeError("KUBE_PROTOCOL", `${what} cannot be read: ${(cause as Error).message}`, { cause }));
+      return { known: false, value: undefined };
+    }
+  }
+
+  #failed(error: unknown): void {
+    try {
+      this.#options.handlers?.failed?.(error);
+    } catch {
+      // Whoever fails at hearing of failures cannot be told of this one.
+    }
+  }
+
+  #guarded(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 }
 
-/** A watch that broke after it had reached some version. */
-class WatchEnded extends Error {
-  readonly version: string;
-  constructor(version: string, cause: unknown) {
-    super("the watch ended", { cause });
-    this.version = version;
-  }
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
 }
 
-function uidOf(raw: unknown): string | undefined {
-  return (raw as { metadata?: { uid?: string } } | undefined)?.metadata?.uid;
+/**
+ * Whether a resourceVersion comes after another. They are decimal numbers of any length (API concepts, "Resource versions");
+ * two that are not count as different states in the order in which they came.
+ */
+function isLater(version: string, reached: string): boolean {
+  if (!isDecimal(version) || !isDecimal(reached)) return version !== reached;
+  return version.length === reached.length ? version > reached : version.length > reached.length;
+}
+
+function isDecimal(text: string): boolean {
+  return /^(?:0|[1-9][0-9]*)$/.test(text);
 }

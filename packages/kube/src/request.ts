@@ -1,30 +1,41 @@
 /** Requests to an API server: one resource descriptor per kind, JSON in and out, refusals as typed errors. */
-import { Agent, request, type Dispatcher } from "undici";
-import type { ClusterConfig, Credentials } from "./config.ts";
-import { KubeApiError, KubeError } from "./errors.ts";
-
-export interface Resource {
-  /** Empty for the core group. */
-  readonly group: string;
-  readonly version: string;
-  readonly plural: string;
-  readonly kind: string;
-  readonly namespaced: boolean;
-}
-
-export interface Selection {
-  readonly namespace?: string;
-  readonly labelSelector?: string;
-  readonly fieldSelector?: string;
-}
+import type { Dispatcher } from "undici";
+import { systemClock, type Clock } from "./clock.ts";
+import type { ClusterConfig } from "./config.ts";
+import { KubeError, refusal } from "./errors.ts";
+import {
+  collectionPath,
+  namespacePath,
+  objectPath,
+  selectionQuery,
+  type Resource,
+  type Selection,
+} from "./resource.ts";
+import { retryDelay } from "./retry.ts";
+import { readBody, Transport, unreachable } from "./transport.ts";
+import type { KubeList } from "./types/meta.ts";
 
 export interface RequestOptions {
   readonly signal?: AbortSignal;
-  /** ms; default 15,000 */
+  /** For the request with all its attempts (ms); default 15,000 */
   readonly timeout?: number;
+  /** Whether what is safe to repeat is repeated; default true. */
+  readonly retry?: boolean;
 }
 
-export type PatchKind = "merge" | "json" | "strategic";
+/** `apply` is server-side apply: the patch is the whole of what its field manager wants. */
+export type PatchKind = "merge" | "json" | "strategic" | "apply";
+
+export interface PatchOptions extends RequestOptions {
+  readonly namespace?: string;
+  /** Default `merge`. */
+  readonly kind?: PatchKind;
+  readonly subresource?: "status";
+  /** Whose fields these are; `apply` needs it. */
+  readonly fieldManager?: string;
+  /** With `apply`: take fields over from other managers. */
+  readonly force?: boolean;
+}
 
 /** What the API needs of an object that is written. */
 export interface Manifest {
@@ -36,83 +47,188 @@ export interface Preconditions {
   readonly resourceVersion?: string;
 }
 
+export interface DeleteOptions extends RequestOptions {
+  readonly namespace?: string;
+  readonly preconditions?: Preconditions;
+  /** What becomes of objects that this one owns; default as the kind has it. */
+  readonly propagationPolicy?: "Background" | "Foreground" | "Orphan";
+  readonly gracePeriodSeconds?: number;
+}
+
+export interface PageRequest extends Selection {
+  /** The most objects in the page. */
+  readonly limit?: number;
+  /** `metadata.continue` of the page before. */
+  readonly continue?: string;
+  readonly resourceVersion?: string;
+}
+
+export interface KubeClientOptions {
+  readonly clock?: Clock;
+  /** 0 inclusive to 1 exclusive */
+  readonly random?: () => number;
+}
+
 const patchTypes: Readonly<Record<PatchKind, string>> = {
   merge: "application/merge-patch+json",
   json: "application/json-patch+json",
   strategic: "application/strategic-merge-patch+json",
+  // The API server reads YAML here, which JSON is a part of.
+  apply: "application/apply-patch+yaml",
 };
 
 const defaultTimeout = 15_000;
 /** The longest answer to a request that is no watch (bytes). */
 const maxBodyBytes = 256 * 1024 * 1024;
+/** The longest explanation of a refusal that is read (bytes). */
+const maxRefusalBytes = 1024 * 1024;
 
+interface JsonRequest {
+  readonly method: Dispatcher.HttpMethod;
+  readonly path: string;
+  readonly body?: unknown;
+  readonly contentType?: string;
+}
+
+/**
+ * All methods throw {@link KubeError}: `KUBE_REFUSED` (a `KubeApiError`) when the server says no, `KUBE_UNREACHABLE`,
+ * `KUBE_TIMEOUT`, `KUBE_CREDENTIALS` or `KUBE_PROTOCOL`; a `TypeError` when the caller names nothing that can be asked for; and
+ * the reason of `signal` when that was aborted.
+ */
 export class KubeClient {
-  readonly #config: ClusterConfig;
-  #agent: { agent: Agent; key: string } | undefined;
+  readonly #transport: Transport;
+  readonly #clock: Clock;
+  readonly #random: () => number;
 
-  constructor(config: ClusterConfig) {
-    this.#config = config;
+  constructor(config: ClusterConfig, { clock = systemClock, random = Math.random }: KubeClientOptions = {}) {
+    this.#transport = new Transport(config);
+    this.#clock = clock;
+    this.#random = random;
   }
 
   get server(): string {
-    return this.#config.server;
+    return this.#transport.server;
   }
 
-  get<T>(resource: Resource, name: string, namespace?: string, options?: RequestOptions): Promise<T> {
-    return this.#json("GET", objectPath(resource, name, namespace), undefined, undefined, options) as Promise<T>;
+  async get<T>(resource: Resource, name: string, namespace?: string, options?: RequestOptions): Promise<T> {
+    return (await this.#json({ method: "GET", path: objectPath(resource, name, namespace) }, options)) as T;
   }
 
-  create<T>(resource: Resource, object: Manifest, options?: RequestOptions): Promise<T> {
-    const path = collectionPath(resource, object.metadata?.namespace);
-    return this.#json("POST", path, object, undefined, options) as Promise<T>;
+  async create<T>(resource: Resource, object: Manifest, options?: RequestOptions): Promise<T> {
+    const path = namespacePath(resource, object.metadata?.namespace);
+    return (await this.#json({ method: "POST", path, body: object }, options)) as T;
   }
 
-  replace<T>(resource: Resource, object: Manifest, subresource?: "status", options?: RequestOptions): Promise<T> {
-    const path = objectPath(resource, nameOf(object), object.metadata?.namespace, subresource);
-    return this.#json("PUT", path, object, undefined, options) as Promise<T>;
+  /** Writes the whole object; with `metadata.resourceVersion` only if it has not changed since. */
+  async replace<T>(resource: Resource, object: Manifest, subresource?: "status", options?: RequestOptions): Promise<T> {
+    const path = objectPath(resource, object.metadata?.name, object.metadata?.namespace, subresource);
+    return (await this.#json({ method: "PUT", path, body: object }, options)) as T;
   }
 
-  patch<T>(
-    resource: Resource,
-    name: string,
-    patch: unknown,
-    where: { namespace?: string; kind?: PatchKind; subresource?: "status" } & RequestOptions = {},
-  ): Promise<T> {
-    const path = objectPath(resource, name, where.namespace, where.subresource);
-    return this.#json("PATCH", path, patch, patchTypes[where.kind ?? "merge"], where) as Promise<T>;
+  /** {@link replace} of the status alone. */
+  updateStatus<T>(resource: Resource, object: Manifest, options?: RequestOptions): Promise<T> {
+    return this.replace<T>(resource, object, "status", options);
   }
 
-  async delete(
-    resource: Resource,
-    name: string,
-    where: { namespace?: string; preconditions?: Preconditions } & RequestOptions = {},
-  ): Promise<void> {
+  async patch<T>(resource: Resource, name: string, patch: unknown, options: PatchOptions = {}): Promise<T> {
+    const { namespace, kind = "merge", subresource, fieldManager, force } = options;
+    if (kind === "apply" && fieldManager === undefined) {
+      throw new TypeError(`${resource.kind} ${name}: server-side apply needs a fieldManager; give one`);
+    }
+    const query = new URLSearchParams({
+      ...(fieldManager === undefined ? {} : { fieldManager }),
+      ...(force === undefined ? {} : { force: String(force) }),
+    });
+    const path = withQuery(objectPath(resource, name, namespace, subresource), query);
+    return (await this.#json({ method: "PATCH", path, body: patch, contentType: patchTypes[kind] }, options)) as T;
+  }
+
+  async delete(resource: Resource, name: string, options: DeleteOptions = {}): Promise<void> {
+    const { namespace, preconditions, propagationPolicy, gracePeriodSeconds } = options;
     const body = {
       apiVersion: "v1",
       kind: "DeleteOptions",
-      ...(where.preconditions === undefined ? {} : { preconditions: where.preconditions }),
+      ...(preconditions === undefined ? {} : { preconditions }),
+      ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
+      ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
     };
-    await this.#json("DELETE", objectPath(resource, name, where.namespace), body, undefined, where);
+    await this.#json({ method: "DELETE", path: objectPath(resource, name, namespace), body }, options);
   }
 
   /** One page of a list. */
-  list(
+  async list<T = unknown>(resource: Resource, page: PageRequest = {}, options?: RequestOptions): Promise<KubeList<T>> {
+    const query = new URLSearchParams({
+      ...selectionQuery(page),
+      ...(page.limit === undefined ? {} : { limit: String(page.limit) }),
+      ...(page.continue === undefined ? {} : { continue: page.continue }),
+      ...(page.resourceVersion === undefined ? {} : { resourceVersion: page.resourceVersion }),
+    });
+    const path = withQuery(collectionPath(resource, page.namespace), query);
+    const list = await this.#json({ method: "GET", path }, options);
+    const items = (list as KubeList | null)?.items;
+    if (typeof list !== "object" || (items !== undefined && items !== null && !Array.isArray(items))) {
+      throw new KubeError("KUBE_PROTOCOL", `GET ${path}: ${this.server} did not answer with a list`);
+    }
+    return list as KubeList<T>;
+  }
+
+  /** All objects of a list, read in pages, each made smaller by `select` before the next page is read. */
+  async listAll<R>(
     resource: Resource,
-    selection: Selection & { limit?: number; continue?: string; resourceVersion?: string },
+    select: (raw: unknown) => R | undefined,
+    selection: Selection & { readonly pageSize?: number } = {},
     options?: RequestOptions,
-  ): Promise<{ metadata?: { resourceVersion?: string; continue?: string }; items?: unknown[] }> {
-    const query = new URLSearchParams(selectionQuery(selection));
-    if (selection.limit !== undefined) query.set("limit", String(selection.limit));
-    if (selection.continue !== undefined) query.set("continue", selection.continue);
-    if (selection.resourceVersion !== undefined) query.set("resourceVersion", selection.resourceVersion);
-    const path = `${collectionPath(resource, selection.namespace)}?${query.toString()}`;
-    return this.#json("GET", path, undefined, undefined, options) as ReturnType<KubeClient["list"]>;
+  ): Promise<{ records: R[]; resourceVersion: string | undefined }> {
+    const records: R[] = [];
+    const { pageSize, ...chosen } = selection;
+    const resourceVersion = await this.eachPage(resource, chosen, pageSize, options, (items) => {
+      for (const raw of items) {
+        const record = select(raw);
+        if (record !== undefined) records.push(record);
+      }
+    });
+    return { records, resourceVersion };
+  }
+
+  /**
+   * Reads a list page by page; `options` hold for each page.
+   * @param pageSize default 500; 0 for everything in one answer
+   * @returns the version that the list shows, from which a watch can go on
+   */
+  async eachPage(
+    resource: Resource,
+    selection: Selection,
+    pageSize = 500,
+    options: RequestOptions | undefined,
+    take: (items: readonly unknown[]) => void,
+  ): Promise<string | undefined> {
+    let version: string | undefined;
+    let token: string | undefined;
+    do {
+      const { metadata, items } = await this.list(
+        resource,
+        {
+          ...selection,
+          ...(pageSize === 0 ? {} : { limit: pageSize }),
+          ...(token === undefined ? {} : { continue: token }),
+        },
+        options,
+      );
+      // Were a later page newer than the first, a watch from the first one's version would still miss nothing.
+      version ??= metadata?.resourceVersion;
+      if (metadata?.continue !== undefined && metadata.continue === token) {
+        throw new KubeError("KUBE_PROTOCOL", `the list of ${resource.plural} goes on with the same page for ever`);
+      }
+      token = metadata?.continue === "" ? undefined : metadata?.continue;
+      take(items ?? []);
+    } while (token !== undefined);
+    return version;
   }
 
   /** Opens a watch; the caller reads the body, line by line, and ends it with `signal`. */
   async watch(
     resource: Resource,
-    selection: Selection & { resourceVersion: string; timeoutSeconds: number },
+    selection: Selection & { readonly resourceVersion: string; readonly timeoutSeconds: number },
     signal: AbortSignal,
   ): Promise<Dispatcher.ResponseData["body"]> {
     const query = new URLSearchParams({
@@ -122,138 +238,87 @@ export class KubeClient {
       resourceVersion: selection.resourceVersion,
       timeoutSeconds: String(selection.timeoutSeconds),
     });
-    const path = `${collectionPath(resource, selection.namespace)}?${query.toString()}`;
-    const response = await this.#send("GET", path, undefined, undefined, signal, 0);
+    const path = withQuery(collectionPath(resource, selection.namespace), query);
+    const response = await this.#transport.send({ method: "GET", path, signal, stream: true });
     if (response.statusCode === 200) return response.body;
-    throw await refusal(`watch ${path}`, response);
+    throw await explained(`watch ${path}`, response);
   }
 
+  /** Ends every connection, watches included. */
   async close(): Promise<void> {
-    await this.#agent?.agent.destroy();
-    this.#agent = undefined;
+    await this.#transport.close();
   }
 
   async #json(
-    method: Dispatcher.HttpMethod,
-    path: string,
-    body: unknown,
-    contentType = "application/json",
-    { signal, timeout = defaultTimeout }: RequestOptions = {},
+    { method, path, body, contentType }: JsonRequest,
+    { signal, timeout = defaultTimeout, retry = true }: RequestOptions = {},
   ): Promise<unknown> {
     const limit = AbortSignal.timeout(timeout);
     const either = signal === undefined ? limit : AbortSignal.any([signal, limit]);
-    try {
-      const response = await this.#send(method, path, body, contentType, either, timeout);
-      if (response.statusCode >= 300) throw await refusal(`${method} ${path}`, response);
-      const length = Number(response.headers["content-length"] ?? 0);
-      if (length > maxBodyBytes) {
-        throw new KubeError("KUBE_PROTOCOL", `${method} ${path}: an answer of ${length} bytes is not read`);
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#attempt(
+          {
+            method,
+            path,
+            signal: either,
+            ...(text === undefined ? {} : { body: text }),
+            ...(contentType === undefined ? {} : { contentType }),
+          },
+          either,
+        );
+      } catch (error) {
+        signal?.throwIfAborted();
+        const delay = retry && !limit.aborted ? retryDelay(method, error, attempt, this.#random()) : undefined;
+        if (delay !== undefined) await this.#clock.wait(delay, either);
+        signal?.throwIfAborted();
+        if (limit.aborted) {
+          const message = `${method} ${path}: no answer from ${this.server} within ${timeout} ms`;
+          throw new KubeError("KUBE_TIMEOUT", message, { cause: error });
+        }
+        if (delay === undefined) throw error;
       }
-      return await response.body.json();
-    } catch (error) {
-      if (limit.aborted && !(error instanceof KubeApiError)) {
-        throw new KubeError("KUBE_TIMEOUT", `${method} ${path}: no answer from ${this.server} within ${timeout} ms`, {
-          cause: error,
-        });
-      }
-      throw error;
     }
   }
 
-  async #send(
-    method: Dispatcher.HttpMethod,
-    path: string,
-    body: unknown,
-    contentType: string | undefined,
-    signal: AbortSignal,
-    timeout: number,
-  ): Promise<Dispatcher.ResponseData> {
-    const credentials = await this.#config.credentials();
-    const headers: Record<string, string> = { accept: "application/json" };
-    if (credentials.token !== undefined) headers["authorization"] = `Bearer ${credentials.token}`;
-    if (body !== undefined) headers["content-type"] = contentType ?? "application/json";
+  async #attempt(what: Parameters<Transport["send"]>[0], signal: AbortSignal): Promise<unknown> {
+    const title = `${what.method} ${what.path}`;
+    const response = await this.#transport.send(what);
+    if (response.statusCode < 200 || response.statusCode >= 300) throw await explained(title, response);
+    let bytes: Buffer;
     try {
-      return await request(this.#config.server + path, {
-        method,
-        headers,
-        signal,
-        dispatcher: this.#dispatcher(credentials),
-        // A watch is silent between bookmarks: whoever reads it watches over it.
-        bodyTimeout: timeout,
-        headersTimeout: timeout === 0 ? defaultTimeout : timeout,
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      });
+      bytes = await readBody(response.body, maxBodyBytes, title);
     } catch (cause) {
-      if (signal.aborted) throw cause;
-      throw new KubeError("KUBE_UNREACHABLE", `${method} ${path}: ${this.server}: ${(cause as Error).message}`, {
+      if (signal.aborted || cause instanceof KubeError) throw cause;
+      throw unreachable(`${title}: ${this.server}`, cause);
+    }
+    try {
+      return JSON.parse(bytes.toString("utf8"));
+    } catch (cause) {
+      throw new KubeError("KUBE_PROTOCOL", `${title}: ${this.server} answered with something that is no JSON`, {
         cause,
       });
     }
   }
-
-  /** One pool of connections, made anew when the client certificate rotates. */
-  #dispatcher({ certificate = "", key = "" }: Credentials): Agent {
-    const identity = certificate + key;
-    if (this.#agent?.key === identity) return this.#agent.agent;
-    const old = this.#agent?.agent;
-    const { ca, insecure, serverName } = this.#config;
-    const agent = new Agent({
-      connections: 8,
-      pipelining: 1,
-      keepAliveTimeout: 30_000,
-      connect: {
-        rejectUnauthorized: !insecure,
-        timeout: 5000,
-        ...(ca === undefined ? {} : { ca }),
-        ...(serverName === undefined ? {} : { servername: serverName }),
-        ...(certificate === "" ? {} : { cert: certificate, key }),
-      },
-    });
-    this.#agent = { agent, key: identity };
-    // Requests under way end on the old connections.
-    if (old !== undefined) void old.close().catch(() => {});
-    return agent;
-  }
 }
 
-async function refusal(what: string, response: Dispatcher.ResponseData): Promise<KubeApiError> {
-  const text = (await response.body.text()).slice(0, 16_384);
-  let status: { reason?: string; message?: string } = {};
+/** The refusal that a response is, once its explanation has been read. */
+async function explained(what: string, response: Dispatcher.ResponseData): Promise<KubeError> {
+  const header = response.headers["retry-after"];
+  const text = await readBody(response.body, maxRefusalBytes, what).then(
+    (bytes) => bytes.toString("utf8"),
+    () => "",
+  );
+  let body: unknown = text;
   try {
-    status = JSON.parse(text) as typeof status;
+    body = JSON.parse(text);
   } catch {
     // Something in between answered, not the API server: its words are all there is.
   }
-  const after = Number(response.headers["retry-after"]);
-  return new KubeApiError(
-    what,
-    response.statusCode,
-    status.reason ?? "Unknown",
-    status.message ?? text.slice(0, 200),
-    Number.isFinite(after) && after > 0 ? after * 1000 : undefined,
-  );
+  return refusal(what, response.statusCode, body, typeof header === "string" ? header : undefined);
 }
 
-function selectionQuery(selection: Selection): Record<string, string> {
-  return {
-    ...(selection.labelSelector === undefined ? {} : { labelSelector: selection.labelSelector }),
-    ...(selection.fieldSelector === undefined ? {} : { fieldSelector: selection.fieldSelector }),
-  };
-}
-
-function collectionPath(resource: Resource, namespace?: string): string {
-  const root = resource.group === "" ? `/api/${resource.version}` : `/apis/${resource.group}/${resource.version}`;
-  const scope = resource.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : "";
-  return `${root}${scope}/${resource.plural}`;
-}
-
-function objectPath(resource: Resource, name: string, namespace?: string, subresource?: string): string {
-  const path = `${collectionPath(resource, namespace)}/${encodeURIComponent(name)}`;
-  return subresource === undefined ? path : `${path}/${subresource}`;
-}
-
-function nameOf(object: Manifest): string {
-  const name = object.metadata?.name;
-  if (name === undefined) throw new KubeError("KUBE_PROTOCOL", "an object without metadata.name cannot be replaced");
-  return name;
+function withQuery(path: string, query: URLSearchParams): string {
+  return query.size === 0 ? path : `${path}?${query.toString()}`;
 }

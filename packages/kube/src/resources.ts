@@ -1,5 +1,5 @@
 /** The built-in kinds that we speak of, as the API addresses them. */
-import type { Resource } from "./request.ts";
+import type { Resource } from "./resource.ts";
 
 function core(plural: string, kind: string, namespaced: boolean): Resource {
   return { group: "", version: "v1", plural, kind, namespaced };
@@ -9,3 +9,10 @@ export const podResource = core("pods", "Pod", true);
 export const nodeResource = core("nodes", "Node", false);
 export const namespaceResource = core("namespaces", "Namespace", false);
 export const eventResource = core("events", "Event", true);
+export const leaseResource: Resource = {
+  group: "coordination.k8s.io",
+  version: "v1",
+  plural: "leases",
+  kind: "Lease",
+  namespaced: true,
+};

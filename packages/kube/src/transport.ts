@@ -1,0 +1,154 @@
+/** Bytes to and from one API server: connections, TLS, credentials, and what goes wrong with them. */
+import { Agent, request, type Dispatcher } from "undici";
+import type { ClusterConfig, Credentials } from "./config.ts";
+import { KubeError } from "./errors.ts";
+
+export interface TransportRequest {
+  readonly method: Dispatcher.HttpMethod;
+  /** With its query. */
+  readonly path: string;
+  readonly contentType?: string;
+  readonly body?: string;
+  readonly signal: AbortSignal;
+  /** A body that does not end: it gets a connection of its own, and no limit on silence. */
+  readonly stream?: boolean;
+}
+
+interface Pools {
+  readonly identity: string;
+  readonly requests: Agent;
+  readonly streams: Agent;
+}
+
+/** ms */
+const headersTimeout = 30_000;
+const connectTimeout = 5000;
+
+/** What certificates fail with, and what helps. */
+const tlsRemedies: Readonly<Record<string, string>> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: "name its authority in `certificate-authority`",
+  SELF_SIGNED_CERT_IN_CHAIN: "name its authority in `certificate-authority`",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: "name its authority in `certificate-authority`",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "name its authority in `certificate-authority`",
+  ERR_TLS_CERT_ALTNAME_INVALID: "connect by a name that the certificate carries, or give it in `tls-server-name`",
+  CERT_HAS_EXPIRED: "renew the server's certificate, and check both clocks",
+  CERT_NOT_YET_VALID: "check both clocks",
+};
+
+export class Transport {
+  readonly #config: ClusterConfig;
+  #pools: Pools | undefined;
+  #closed = false;
+
+  constructor(config: ClusterConfig) {
+    this.#config = config;
+  }
+
+  get server(): string {
+    return this.#config.server;
+  }
+
+  /**
+   * Sends a request and returns once the headers of its answer are there. After a 401 credentials are asked for anew, and
+   * the request is sent again if they changed: it was refused before anything was done.
+   * @throws KubeError `KUBE_UNREACHABLE`, `KUBE_CREDENTIALS`; the reason of `signal` when that was aborted
+   */
+  async send(what: TransportRequest): Promise<Dispatcher.ResponseData> {
+    const credentials = await this.#config.credentials();
+    const response = await this.#exchange(what, credentials);
+    if (response.statusCode !== 401 || this.#config.rejected === undefined) return response;
+    this.#config.rejected(credentials);
+    const renewed = await this.#config.credentials();
+    if (sameCredentials(credentials, renewed)) return response;
+    await response.body.dump();
+    return this.#exchange(what, renewed);
+  }
+
+  /** Ends every connection, with what runs on it. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const pools = this.#pools;
+    this.#pools = undefined;
+    await Promise.all([pools?.requests.destroy(), pools?.streams.destroy()]);
+  }
+
+  async #exchange(what: TransportRequest, credentials: Credentials): Promise<Dispatcher.ResponseData> {
+    const { method, path, body, contentType = "application/json", signal, stream = false } = what;
+    if (this.#closed) throw new KubeError("KUBE_UNREACHABLE", `${method} ${path}: the client is closed`);
+    const pools = this.#connections(credentials);
+    const headers: Record<string, string> = { accept: "application/json", "user-agent": "beyondfabric" };
+    if (credentials.token !== undefined) headers["authorization"] = `Bearer ${credentials.token}`;
+    if (body !== undefined) headers["content-type"] = contentType;
+    try {
+      return await request(this.server + path, {
+        method,
+        headers,
+        signal,
+        dispatcher: stream ? pools.streams : pools.requests,
+        ...(body === undefined ? {} : { body }),
+      });
+    } catch (cause) {
+      if (signal.aborted) throw cause;
+      throw unreachable(`${method} ${path}: ${this.server}`, cause);
+    }
+  }
+
+  /** Connections are made anew when the client certificate rotates. */
+  #connections({ certificate = "", key = "" }: Credentials): Pools {
+    const identity = `${certificate}\n${key}`;
+    if (this.#pools?.identity === identity) return this.#pools;
+    const old = this.#pools;
+    const { ca, insecure, serverName } = this.#config;
+    const options: Agent.Options = {
+      // HTTP/2 would put all watches on one connection, which is one thing to lose instead of many.
+      allowH2: false,
+      pipelining: 1,
+      keepAliveTimeout: 30_000,
+      headersTimeout,
+      // A long body has a deadline of its own from whoever reads it.
+      bodyTimeout: 0,
+      connect: {
+        rejectUnauthorized: !insecure,
+        timeout: connectTimeout,
+        ...(ca === undefined ? {} : { ca }),
+        ...(serverName === undefined ? {} : { servername: serverName }),
+        ...(certificate === "" ? {} : { cert: certificate, key }),
+      },
+    };
+    // Watches hold their connections for minutes: in one pool with requests they would leave none for these.
+    this.#pools = { identity, requests: new Agent({ ...options, connections: 8 }), streams: new Agent(options) };
+    // Requests under way end on the old connections; a watch ends with the time that it asked for.
+    for (const agent of [old?.requests, old?.streams]) void agent?.close().catch(() => {});
+    return this.#pools;
+  }
+}
+
+/** Reads a body to its end, or gives up when it gets longer than `limit` (bytes). */
+export async function readBody(body: AsyncIterable<Buffer>, limit: number, what: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > limit) throw new KubeError("KUBE_PROTOCOL", `${what}: the answer exceeds ${limit} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, bytes);
+}
+
+/** What a lost connection is called: the socket's own words, which undici and Node wrap in others. */
+export function unreachable(what: string, cause: unknown): KubeError {
+  const error = innermost(cause);
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  const text = error.message === "" ? code : error.message;
+  const remedy = tlsRemedies[code];
+  return new KubeError("KUBE_UNREACHABLE", `${what}: ${text}${remedy === undefined ? "" : `; ${remedy}`}`, { cause });
+}
+
+function innermost(error: unknown): Error {
+  if (error instanceof AggregateError && error.errors.length > 0) return innermost(error.errors[0]);
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+function sameCredentials(a: Credentials, b: Credentials): boolean {
+  return a.token === b.token && a.certificate === b.certificate && a.key === b.key;
+}
