@@ -3,7 +3,8 @@
  * masked set-fields, pairs of registers as packet registers, and leaves out what says nothing.
  */
 import type { Action, Flow, Instruction, Match, MatchField, UnknownMatchField } from "./model.ts";
-import { loadAsSetField, reservedPorts, withoutDefaults } from "./tables/actions.ts";
+import { loadAsSetField, withoutDefaults } from "./tables/action-bodies.ts";
+import { reservedPorts } from "./tables/numbers.ts";
 import { fieldByName } from "./tables/fields.ts";
 import type { FieldName } from "./tables/fields.ts";
 

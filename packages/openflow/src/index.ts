@@ -16,7 +16,7 @@ export type {
 export { OpenFlowDecodeError, OpenFlowEncodeError, OpenFlowTextError } from "./errors.ts";
 export { fieldByName, fields, findField } from "./tables/fields.ts";
 export type { Field, FieldFormat, FieldName } from "./tables/fields.ts";
-export { reservedPorts } from "./tables/actions.ts";
+export { reservedPorts } from "./tables/numbers.ts";
 export { errorName } from "./tables/errors.ts";
 export type {
   BundleAdd,

@@ -9,7 +9,7 @@ import { ipFromBytes } from "@beyondfabric/packet";
 import type { Ip } from "@beyondfabric/packet";
 import { OpenFlowDecodeError, OpenFlowEncodeError } from "./errors.ts";
 import type { PacketInReason } from "./model.ts";
-import { NICIRA, packetInReasons } from "./tables/actions.ts";
+import { NICIRA, packetInReasons } from "./tables/numbers.ts";
 import { EXPERIMENTER_MESSAGE } from "./tables/messages.ts";
 
 const HEADER = 16;

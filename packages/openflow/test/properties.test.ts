@@ -92,7 +92,7 @@ const controller: fc.Arbitrary<Action> = fc
   .record(
     {
       maxLen: u16,
-      controllerId: u16,
+      controllerId: fc.integer({ min: 1, max: 0xffff }),
       reason: fc.constantFrom("no_match" as const, "invalid_ttl" as const, "group" as const),
       userdata: someBytes,
       pause: fc.constant(true),

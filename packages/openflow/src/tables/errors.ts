@@ -1,5 +1,5 @@
 /** The names of errors: OpenFlow 1.5 section 7.5.4 and the Nicira extensions, as ovs-ofctl prints them. */
-import { NICIRA } from "./actions.ts";
+import { NICIRA } from "./numbers.ts";
 import { EXPERIMENTER_ERROR } from "./messages.ts";
 import type { ErrorBody } from "./messages.ts";
 

@@ -21,7 +21,8 @@ import {
 } from "../schema.ts";
 import type { Codec, Infer } from "../schema.ts";
 import type { Writer } from "../wire.ts";
-import { actions, NICIRA, packetInReason, reservedPorts } from "./actions.ts";
+import { actions } from "./actions.ts";
+import { NICIRA, packetInReason, reservedPorts } from "./numbers.ts";
 import { instructions } from "./instructions.ts";
 import { multipartReply, multipartRequest } from "./multipart.ts";
 import {

@@ -22,7 +22,7 @@ import {
 } from "../schema.ts";
 import type { Codec, Infer } from "../schema.ts";
 import type { Reader, Writer } from "../wire.ts";
-import { reservedPorts } from "./actions.ts";
+import { reservedPorts } from "./numbers.ts";
 import { instructions } from "./instructions.ts";
 import {
   bands,

@@ -1,7 +1,7 @@
 /** Actions and instructions as ovs-ofctl prints them. */
 import { ipFromBigInt } from "@beyondfabric/packet";
 import type { Action, Instruction, LearnSpec, NatRange, PacketInReason } from "../model.ts";
-import { packetInReasons, reservedPorts } from "../tables/actions.ts";
+import { packetInReasons, reservedPorts } from "../tables/numbers.ts";
 import { fieldByName } from "../tables/fields.ts";
 import { hex } from "./syntax.ts";
 import { formatPort, formatSetValue, formatSlice } from "./values.ts";

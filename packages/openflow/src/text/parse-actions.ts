@@ -2,7 +2,8 @@
 import { ipFamily, ipToBigInt, isIp, isMac, macToBigInt, parseIp } from "@beyondfabric/packet";
 import { OpenFlowTextError } from "../errors.ts";
 import type { Action, FieldSlice, Instruction, LearnSpec, NatRange, PacketInReason } from "../model.ts";
-import { packetInReasons, reservedPorts } from "../tables/actions.ts";
+import { withoutDefaults } from "../tables/action-bodies.ts";
+import { packetInReasons, reservedPorts } from "../tables/numbers.ts";
 import { fieldByName } from "../tables/fields.ts";
 import type { FieldName } from "../tables/fields.ts";
 import { ALGS } from "./format-actions.ts";
@@ -174,13 +175,8 @@ function parseResubmit(value: string, item: Item): Action {
 }
 
 function parseController(value: string, item: Item): Action {
-  // Without parentheses it is an output, as the switch prints it.
-  if (item.sign === "") return { type: "output", port: reservedPorts.CONTROLLER };
-  if (item.sign === ":" || isNumber(value)) {
-    const maxLen = parseInteger(value, 16, "controller");
-    const port = reservedPorts.CONTROLLER;
-    return maxLen === 0xffff ? { type: "output", port } : { type: "output", port, maxLen };
-  }
+  if (item.sign === "") return outputToController(0xffff);
+  if (item.sign === ":" || isNumber(value)) return outputToController(parseInteger(value, 16, "controller"));
   let action: Extract<Action, { type: "controller" }> = { type: "controller" };
   for (const option of parseItems(value)) {
     const what = `controller: ${option.key}`;
@@ -207,7 +203,14 @@ function parseController(value: string, item: Item): Action {
         throw new OpenFlowTextError(`${what}: no such option`);
     }
   }
-  return action;
+  // With a length and nothing else it is the plain output, to the tool as here.
+  const { type, maxLen, ...options } = withoutDefaults(action);
+  return type === "controller" && Object.keys(options).length === 0 ? outputToController(maxLen ?? 0xffff) : action;
+}
+
+function outputToController(maxLen: number): Action {
+  const port = reservedPorts.CONTROLLER;
+  return maxLen === 0xffff ? { type: "output", port } : { type: "output", port, maxLen };
 }
 
 function parseReason(text: string): PacketInReason {

@@ -11,7 +11,7 @@ import {
 } from "@beyondfabric/packet";
 import { OpenFlowTextError } from "../errors.ts";
 import type { FieldSlice } from "../model.ts";
-import { reservedPorts } from "../tables/actions.ts";
+import { reservedPorts } from "../tables/numbers.ts";
 import { fieldByName, fields, findField } from "../tables/fields.ts";
 import type { Field } from "../tables/fields.ts";
 import { hex, isNumber, parseInteger, parseNumber } from "./syntax.ts";

@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { canonicalFlow, formatFlow, parseFlow } from "../../src/index.ts";
 import type { Flow, MultipartRequestBody } from "../../src/index.ts";
 import { flowOf, mappedOptions, sampleFlows, tcp } from "../sample-flows.ts";
+import { sampleTexts } from "../sample-texts.ts";
 import { ipv4 } from "../samples.ts";
 import { Connection, startSwitch } from "./switch.ts";
 import type { TestSwitch } from "./switch.ts";
@@ -123,6 +124,19 @@ describe("a switch gives back what it was given", () => {
     for (const flow of found) {
       const wanted = { ...sampleFlows[flow.priority - 1]!.flow, priority: flow.priority };
       assert.deepStrictEqual(canonicalFlow(flow), asPrinted(canonicalFlow(wanted)));
+    }
+  });
+
+  test("and this codec reads every spelling as the tool does", async () => {
+    await reset();
+    const file = `${ovs.directory}/texts.txt`;
+    writeFileSync(file, sampleTexts.map((text, table) => `table=${table} ${text}`).join("\n"));
+    await ovs.ofctl("add-flows", `${ovs.directory}/br0.mgmt`, file);
+    const found = await installed();
+    assert.equal(found.length, sampleTexts.length);
+    for (const flow of found) {
+      const text = sampleTexts[flow.table]!;
+      assert.deepStrictEqual(canonicalFlow({ ...parseFlow(text), table: flow.table }), canonicalFlow(flow), text);
     }
   });
 
