@@ -22,3 +22,5 @@ export { moveAddresses } from "./move.ts";
 export type { MovedAddresses } from "./move.ts";
 export { getSysctl, setSysctls } from "./sysctl.ts";
 export { applyRuleset, readTable } from "./nft.ts";
+export { PacketSocket, sendFrame } from "./packet-socket.ts";
+export type { PacketSocketOptions, ReceivedFrame } from "./packet-socket.ts";

@@ -66,7 +66,7 @@ export function netnsIdentity(path: string = OWN_NAMESPACE): string {
 /**
  * Runs `fn` with the calling thread inside the network namespace at `path`, and returns what it returns. `fn` must be
  * synchronous: sockets that it creates, and /proc/sys/net that it reads, belong to that namespace, but anything that runs
- * after it does not. A promise is refused. Without a path `fn` runs where the thread is.
+ * after it does not, so the type refuses promises. Without a path `fn` runs where the thread is.
  */
 export function withNamespace<T>(path: string | undefined, fn: () => T extends PromiseLike<unknown> ? never : T): T {
   if (path === undefined) return fn();
