@@ -129,7 +129,7 @@ describe("every pod, node and outside host reaches what it should", () => {
     await server;
     assert.equal(client.code, 0, client.stderr);
     assert.equal(client.stdout.trim(), "10.10.0.12");
-    const ping6 = await lab.exec(pod.name, "ping", "-n", "-c", "1", "-W", "3", "fd00:10::c9");
+    const ping6 = await lab.exec(pod.name, "ping", "-n", "-c", "1", "-W", "3", "fd00:10::201");
     assert.equal(ping6.code, 0, ping6.stdout);
 
     // The outside host knows a way into the overlay, through a node that forwards: it must not be let in.
