@@ -1,7 +1,7 @@
-import { rm } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { LabError } from "./errors.ts";
-import { labNames } from "./names.ts";
+import { labNames, LABS_DIRECTORY } from "./names.ts";
 import { forEachBounded, run, sleep } from "./process/run.ts";
 import { processStartTime } from "./process/pid-file.ts";
 import { MARK_VARIABLE } from "./supervisor/lab-spec.ts";
@@ -43,6 +43,7 @@ export async function sweep(lab: string): Promise<boolean> {
   await forEachBounded(namespaces, 8, deleteNamespace);
   for (const link of links) await run(["ip", "link", "delete", link]);
   await rm(names.directory, { recursive: true, force: true });
+  await rmdir(LABS_DIRECTORY).catch(() => undefined); // other labs may still have their folders in it
   const left = await leftoversOf(lab);
   const remains = [...left.namespaces, ...left.links];
   if (remains.length > 0)

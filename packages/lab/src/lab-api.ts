@@ -111,7 +111,11 @@ export class LabApi {
       await this.#json("PATCH", `${objectPath(resource, namespace, name)}/status`, patch, PATCH_TYPES[type]);
       return true;
     } catch (error) {
-      if (error instanceof ApiRefusal && (error.status === 404 || error.status === 409)) return false;
+      if (!(error instanceof ApiRefusal && (error.status === 404 || error.status === 409))) throw error;
+      // A conflict may be about the UID, which is final, or about another writer, which is not.
+      const uid = (patch as { metadata?: { uid?: string } }).metadata?.uid;
+      const present = await this.get<StoredObject>(resource, namespace, name);
+      if (present === undefined || (uid !== undefined && present.metadata.uid !== uid)) return false;
       throw error;
     }
   }

@@ -164,9 +164,8 @@ export class Lab {
   }
 
   /** What the lab's runtime knows of a running pod: node, namespace, CNI container id and the result of ADD. */
-  record(pod: string): Promise<PodRecord> {
-    const [namespace, name] = splitPod(pod);
-    return Promise.resolve(podRecord(this.#names, `${namespace}/${name}`));
+  async record(pod: string): Promise<PodRecord> {
+    return podRecord(this.#names, splitPod(pod).join("/"));
   }
 
   /** Addresses of a running pod, as ADD answered them. */

@@ -157,6 +157,6 @@ function logFile(lab: LabNames, machine: string, component: string): string {
 try {
   await program.parseAsync();
 } catch (error) {
-  console.error(`fabric-lab: ${messageOf(error instanceof LabError ? new Error(error.message) : error)}`);
+  console.error(`fabric-lab: ${messageOf(error)}`);
   process.exitCode = 1;
 }

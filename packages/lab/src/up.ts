@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -26,7 +27,15 @@ export async function up(lab: string, config: LabConfig, onStep: (step: Step) =>
     throw new LabError("LAB_BAD_ARGUMENT", "fabric-lab needs network namespaces: run it as root");
   const names = labNames(lab);
   return await withLock(lab, LOCK_TIMEOUT_MS, async () => {
-    if (!(await supervisorAlive(names.controlSocket))) {
+    if (await supervisorAlive(names.controlSocket)) {
+      // Both went through JSON, so that absent keys compare equal.
+      if (!isDeepStrictEqual(readSpec(names).config, JSON.parse(JSON.stringify(config)))) {
+        throw new LabError(
+          "LAB_BUSY",
+          `lab "${lab}" is up with another configuration; take it down first, or choose another --name`,
+        );
+      }
+    } else {
       const { namespaces, links } = await leftoversOf(lab);
       if (namespaces.length > 0 || links.length > 0 || readLabs().includes(lab)) await sweep(lab);
       await prepare(names, config);

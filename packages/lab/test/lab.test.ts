@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Lab, until } from "../src/index.ts";
@@ -179,6 +179,37 @@ describe("a lab of one node", () => {
       20_000,
       async () => (await lab.component("node-1", "vswitchd", "pid")) !== undefined,
     );
+  });
+
+  it("refuses to be brought up with another configuration, and keeps running", async () => {
+    await assert.rejects(Lab.up({ name, nodes: 2, config }), { code: "LAB_BUSY", message: /take it down first/ });
+    assert.equal((await lab.status()).nodes.length, 1);
+  });
+
+  it("keeps the successor of a pod that was deleted by force", async () => {
+    await lab.createPod({ name: "twin" });
+    await lab.waitReady("twin");
+    const { uid } = await lab.record("twin");
+    await lab.deletePod("twin", { force: true });
+    await lab.createPod({ name: "twin" });
+    await until("the successor", 20_000, async () => (await lab.record("twin").catch(() => ({ uid }))).uid !== uid);
+    await lab.waitReady("twin");
+    assert.notEqual((await lab.record("twin")).uid, uid);
+    assert.equal((await lab.exec("twin", ["true"])).code, 0);
+    await lab.deletePods(["twin"]);
+  });
+
+  it("retries a refused sandbox and tells why in an event", async () => {
+    const netDirectory = join(lab.nodePaths("node-1").cniConfDirectory, "10-lab.conflist");
+    const text = readFileSync(netDirectory, "utf8");
+    writeFileSync(netDirectory, text.replace('"host-local"', '"absent-ipam"'));
+    await lab.createPod({ name: "refused" });
+    await until("an event with the plug-in's reason", 20_000, async () =>
+      /FailedCreatePodSandBox.*absent-ipam/.test(await lab.kubectl(["get", "events"])),
+    );
+    writeFileSync(netDirectory, text);
+    await lab.waitReady("refused");
+    await lab.deletePods(["refused"]);
   });
 
   it("clears away deleted pods: namespace, address, record", async () => {

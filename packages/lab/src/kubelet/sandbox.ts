@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { namespacePath, podNamespace } from "../names.ts";
 import { runChecked } from "../process/run.ts";
@@ -88,7 +88,9 @@ export class Sandbox {
     await writeFile(join(this.logDirectory, "hosts"), hosts);
     await writeFile(join(this.logDirectory, "resolv.conf"), resolvConf);
     await mkdir(this.#host.recordsDirectory, { recursive: true });
-    await writeFile(this.#recordFile(), `${JSON.stringify(record)}\n`);
+    const temporary = `${this.#recordFile()}.${this.#pod.metadata.uid}`;
+    await writeFile(temporary, `${JSON.stringify(record)}\n`);
+    await rename(temporary, this.#recordFile());
   }
 
   /** Asks the plug-ins whether the attachment is still as they made it. */
@@ -115,7 +117,7 @@ export class Sandbox {
   /** Removes the namespace and every trace without asking a plug-in, as when the whole machine goes. */
   async discard(): Promise<void> {
     if (this.#pod.spec.hostNetwork !== true) await deleteNamespace(this.namespace);
-    await rm(this.#recordFile(), { force: true });
+    await this.#removeRecord();
     await rm(this.logDirectory, { recursive: true, force: true });
   }
 
@@ -148,6 +150,13 @@ export class Sandbox {
       await deleteNamespace(this.namespace);
       throw error;
     }
+  }
+
+  // A pod that was deleted by force may have a successor of the same name already.
+  async #removeRecord(): Promise<void> {
+    const text = await readFile(this.#recordFile(), "utf8").catch(() => undefined);
+    if (text === undefined || (JSON.parse(text) as PodRecord).uid !== this.#pod.metadata.uid) return;
+    await rm(this.#recordFile(), { force: true });
   }
 
   #recordFile(): string {
