@@ -9,6 +9,7 @@ import { Reader, Writer } from "./wire.ts";
 export const VERSION = 6;
 export const HEADER_SIZE = 8;
 
+/** The eight bytes before every message. */
 export interface Header {
   readonly version: number;
   readonly code: number;
@@ -73,6 +74,7 @@ export function writeMessage(w: Writer, message: Message, xid: number): void {
   w.patchU16(start + 2, w.length - start);
 }
 
+/** A header whose length is still zero. */
 export function writeHeader(w: Writer, code: number, xid: number, version = VERSION): void {
   w.u8(version);
   w.u8(code);

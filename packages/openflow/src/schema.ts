@@ -17,6 +17,7 @@ export interface Part<T extends object> {
   encodeFrom(writer: Writer, source: T): void;
 }
 
+/** The value that a codec reads and writes. */
 export type Infer<C> = C extends Codec<infer T> ? T : never;
 
 type PartType<P> = P extends Part<infer T> ? T : never;
@@ -24,6 +25,7 @@ type Intersect<U> = (U extends unknown ? (value: U) => void : never) extends (va
 type Simplify<T> = { [K in keyof T]: T[K] };
 // oxlint-disable-next-line typescript/no-explicit-any -- a list of parts of whatever types; each is checked at its own place
 type AnyPart = Part<any>;
+/** The value of a structure with these parts. */
 export type StructOf<P extends readonly AnyPart[]> = Simplify<Intersect<PartType<P[number]>>>;
 
 export const u8: Codec<number> = { decode: (r) => r.u8(), encode: (w, value) => w.u8(value) };
@@ -97,6 +99,7 @@ export function flagSet<const Names extends Readonly<Record<string, number>>>(
   };
 }
 
+/** One value under a name. */
 export function field<const N extends string, T>(name: N, codec: Codec<T>): Part<{ readonly [K in N]: T }> {
   return {
     decodeInto(r, target) {
@@ -198,10 +201,12 @@ export interface PropertyRow<N extends string, T> {
   readonly body: Codec<T>;
 }
 
+/** A row of {@link properties}. */
 export function property<const N extends string, T>(name: N, code: number, body: Codec<T>): PropertyRow<N, T> {
   return { name, code, body };
 }
 
+/** A property without a row, its four bytes of type and length apart. */
 export interface UnknownProperty {
   readonly code: number;
   readonly bytes: Uint8Array;
@@ -210,6 +215,7 @@ export interface UnknownProperty {
 // oxlint-disable-next-line typescript/no-explicit-any -- rows of whatever types; each is checked where it is declared
 type AnyRow = PropertyRow<string, any>;
 type RowProperty<R> = R extends PropertyRow<infer N, infer T> ? { readonly [K in N]?: T } : never;
+/** The members that a list of properties adds to its structure. */
 export type PropertiesOf<R extends readonly AnyRow[]> = Simplify<
   Intersect<RowProperty<R[number]>> & { readonly unknownProperties?: readonly UnknownProperty[] }
 >;

@@ -7,6 +7,7 @@ import { OpenFlowDecodeError, OpenFlowEncodeError } from "./errors.ts";
 /** Actions nest (clone, ct) and messages do (bundles); deeper than this is an attack, not a flow. */
 const MAX_DEPTH = 16;
 
+/** Reads forward in a range of bytes. @throws OpenFlowDecodeError from every method that would leave the range. */
 export class Reader {
   readonly bytes: Uint8Array;
   readonly end: number;

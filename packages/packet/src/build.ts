@@ -6,6 +6,7 @@ import { macToBytes } from "./mac.ts";
 import type { Mac } from "./mac.ts";
 import { arpOperation, etherType, icmpType, icmpv6Type, ipProtocol } from "./protocol.ts";
 
+/** The header of a frame. */
 export interface EthernetOptions {
   readonly src: Mac;
   readonly dst: Mac;
@@ -31,6 +32,7 @@ export function buildEthernet(options: EthernetOptions, payload: Uint8Array): Bu
   return frame;
 }
 
+/** The fields of an ARP message; without `targetMac` it is zero. */
 export interface ArpOptions {
   readonly operation: "request" | "reply";
   readonly senderMac: Mac;
@@ -60,6 +62,7 @@ export function buildGratuitousArp(mac: Mac, ip: Ip): Buffer {
   return buildEthernet({ src: mac, dst: "ff:ff:ff:ff:ff:ff", etherType: etherType.arp }, arp);
 }
 
+/** The fields of an IP header; `protocol` is the number of what it carries. */
 export interface IpOptions {
   readonly src: Ip;
   readonly dst: Ip;
@@ -116,6 +119,7 @@ export function buildIpv6(options: IpOptions, payload: Uint8Array): Buffer {
   return packet;
 }
 
+/** Addresses are those of the IP header: they are part of the checksum. */
 export interface TransportOptions {
   readonly src: Ip;
   readonly dst: Ip;
@@ -136,6 +140,7 @@ export function buildUdp(options: TransportOptions, payload: Uint8Array = new Ui
   return udp;
 }
 
+/** The fields of a TCP header. */
 export interface TcpOptions extends TransportOptions {
   readonly seq?: number;
   readonly ack?: number;
@@ -158,6 +163,7 @@ export function buildTcp(options: TcpOptions, payload: Uint8Array = new Uint8Arr
   return tcp;
 }
 
+/** A request, or with `reply` the answer to one. */
 export interface EchoOptions {
   readonly src: Ip;
   readonly dst: Ip;
@@ -180,6 +186,7 @@ export function buildEcho(options: EchoOptions, payload: Uint8Array = new Uint8A
   return echo;
 }
 
+/** Who asks whom for `target`. */
 export interface NeighborSolicitationOptions {
   readonly src: Ip;
   readonly dst: Ip;
@@ -193,6 +200,7 @@ export function buildNeighborSolicitation(options: NeighborSolicitationOptions):
   return neighborMessage(icmpv6Type.neighborSolicitation, 0, options, 1, options.sourceMac);
 }
 
+/** Who tells whom that `target` is at `targetMac`. */
 export interface NeighborAdvertisementOptions {
   readonly src: Ip;
   readonly dst: Ip;

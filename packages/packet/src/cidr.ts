@@ -10,6 +10,7 @@ export interface Cidr {
   readonly length: number;
 }
 
+/** Bits of an address: 32 or 128. */
 export function familyBits(family: IpFamily): number {
   return family === 4 ? 32 : 128;
 }
@@ -44,6 +45,7 @@ export function parseCidr(text: string): Cidr {
   return cidr;
 }
 
+/** `address/length`, the inverse of {@link parseCidr}. */
 export function formatCidr(cidr: Cidr): string {
   return `${cidr.address}/${cidr.length}`;
 }
@@ -59,6 +61,7 @@ export function cidrOf(ip: Ip, length: number): Cidr {
   return { family, address: ipFromBytes(bytes, 0, family), length };
 }
 
+/** Whether the address is in the prefix; never for an address of the other family. */
 export function cidrContains(cidr: Cidr, ip: Ip): boolean {
   return cidr.family === ipFamily(ip) && commonBits(ipToBytes(cidr.address), ipToBytes(ip), cidr.length);
 }
@@ -68,6 +71,7 @@ export function cidrContainsCidr(outer: Cidr, inner: Cidr): boolean {
   return outer.length <= inner.length && cidrContains(outer, inner.address);
 }
 
+/** Whether any address is in both, which is to say that one contains the other. */
 export function cidrsOverlap(a: Cidr, b: Cidr): boolean {
   return cidrContainsCidr(a, b) || cidrContainsCidr(b, a);
 }

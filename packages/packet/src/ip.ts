@@ -6,6 +6,7 @@ import { AddressError } from "./errors.ts";
 
 /** Canonical text of an IPv4 or IPv6 address, without zone or length. */
 export type Ip = string;
+/** The version of IP. */
 export type IpFamily = 4 | 6;
 
 const DEC: readonly string[] = Array.from({ length: 256 }, (_, byte) => String(byte));

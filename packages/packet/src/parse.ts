@@ -8,6 +8,7 @@ import { macFromBytes } from "./mac.ts";
 import type { Mac } from "./mac.ts";
 import { etherType, icmpv6Type, ipProtocol } from "./protocol.ts";
 
+/** The headers of one frame, flat. */
 export interface Packet {
   ethDst: Mac;
   ethSrc: Mac;

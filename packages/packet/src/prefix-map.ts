@@ -10,6 +10,7 @@ interface Node<V> {
   entry: PrefixEntry<V> | undefined;
 }
 
+/** A prefix of the map with its value. */
 export interface PrefixEntry<V> {
   readonly cidr: Cidr;
   readonly value: V;

@@ -22,8 +22,11 @@ import type { Writer } from "../wire.ts";
 import { fieldByHeader, fieldByName } from "./fields.ts";
 import { reservedPorts, packetInReason } from "./numbers.ts";
 
+/** The name of an action. */
 export type ActionType = Action["type"];
+/** The action of a name. */
 export type ActionOf<T extends ActionType> = Extract<Action, { readonly type: T }>;
+/** The action of a name, without that name. */
 export type BodyOf<T extends ActionType> = Omit<ActionOf<T>, "type">;
 
 /** Thrown by a body that holds something this codec has no name for; the whole action is then kept as it is. */
@@ -206,6 +209,7 @@ export const controllerBody: Codec<ControllerBody> = {
   },
 };
 
+/** Whether the first form of the controller action can say it. */
 export function isPlainController(action: ControllerBody): boolean {
   return (action.userdata?.length ?? 0) === 0 && action.pause !== true && action.meterId === undefined;
 }

@@ -51,6 +51,7 @@ export type FieldHeader =
   | readonly [oxmClass: number, number: number]
   | readonly [oxmClass: number, number: number, vendor: number];
 
+/** What is declared about a field. */
 export interface FieldRow {
   readonly name: string;
   /** So many fields of this form, named `name0`, `name1`, ... with consecutive numbers on the wire. */
@@ -395,6 +396,7 @@ for (const declared of fieldRows as readonly FieldRow[]) {
 /** All fields in table order, numbered ones one by one. */
 export const fields: readonly Field[] = [...byName.values()];
 
+/** Everything about a field that is known to exist. */
 export function fieldByName(name: FieldName): Field {
   return byName.get(name)!;
 }

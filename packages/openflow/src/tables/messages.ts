@@ -48,6 +48,7 @@ const ANY = reservedPorts.ANY as number;
 /** OFPET_EXPERIMENTER: the code is the experimenter's own, its number follows. */
 export const EXPERIMENTER_ERROR = 0xffff;
 
+/** The versions that a side speaks. */
 export interface HelloBody {
   /** Versions spoken, ascending, as on the wire: 6 is OpenFlow 1.5. */
   readonly versions: readonly number[];
@@ -87,6 +88,7 @@ const hello: Codec<HelloBody> = {
   },
 };
 
+/** A refusal; `errorName` names it. */
 export interface ErrorBody {
   readonly errorType: number;
   readonly errorCode: number;
@@ -113,6 +115,7 @@ const error: Codec<ErrorBody> = {
 
 const COMMANDS: readonly FlowModCommand[] = ["add", "modify", "modify_strict", "delete", "delete_strict"];
 
+/** A change to entries. */
 export interface FlowModBody {
   readonly command: FlowModCommand;
   readonly flow: Flow;
@@ -518,7 +521,9 @@ export interface UnknownMessage {
   readonly bytes: Uint8Array;
 }
 
+/** Any message, told apart by `type`. */
 export type Message = MessageOf<Rows> | BundleAdd | UnknownMessage;
+/** The name of a kind of message. */
 export type MessageType = Message["type"];
 
 export const bundleFlags = flagSet(u16, BUNDLE_FLAGS);

@@ -101,6 +101,7 @@ const flowSelection = struct(
   optional("cookieMask", u64, 0n),
   field("match", match),
 );
+/** The selection of a flow or aggregate request. */
 export type FlowSelection = Infer<typeof flowSelection>;
 
 const tableStatistics = struct(
@@ -345,7 +346,9 @@ type Rows = (typeof multipartRows)[number];
 type RequestOf<R> = R extends Row<infer K, infer T, unknown> ? { readonly kind: K } & T : never;
 type ReplyOf<R> = R extends Row<infer K, unknown, infer T> ? { readonly kind: K } & T : never;
 
+/** The body of a request, told apart by `kind`. */
 export type MultipartRequestBody = RequestOf<Rows> | UnknownBody;
+/** The body of a reply, told apart by `kind`. */
 export type MultipartReplyBody = ReplyOf<Rows> | UnknownBody;
 
 interface AnyRow {
@@ -358,6 +361,7 @@ const rows = multipartRows as unknown as readonly AnyRow[];
 const byCode = new Map(rows.map((r) => [r.code, r]));
 const byKind = new Map(rows.map((r) => [r.kind, r]));
 
+/** A multipart message without its header. */
 export interface MultipartHead<Body> {
   /** More parts with the same xid follow. */
   readonly more?: true;

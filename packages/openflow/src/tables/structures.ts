@@ -69,6 +69,7 @@ export const port = delimited(
     properties(property("ethernet", 0, ethernetProperty)),
   ),
 );
+/** A port of the switch. */
 export type Port = Infer<typeof port>;
 
 const bucketTail = properties(
@@ -104,6 +105,7 @@ const bucketBody: Codec<Infer<typeof bucketFields> & { readonly actions: Infer<t
 };
 const bucketFields = struct(field("id", u32), bucketTail);
 export const bucket = delimited(0, bucketBody);
+/** One of the action lists that a group chooses from. */
 export type Bucket = Infer<typeof bucket>;
 
 export const GROUP_TYPES = { all: 0, select: 1, indirect: 2, ff: 3 } as const;
@@ -126,8 +128,10 @@ export const band = delimited(
     pad(3),
   ),
 );
+/** What a meter does beyond a rate. */
 export type Band = Infer<typeof band>;
 
+/** Counters of an entry, or of several; what the switch does not report is absent. */
 export interface FlowStatistics {
   /** Since the entry was installed, in nanoseconds. */
   readonly duration?: bigint;
@@ -222,6 +226,7 @@ export const tlvMap = struct(
   field("index", u16),
   pad(2),
 );
+/** A mapping of a tunnel option. */
 export type TlvMap = Infer<typeof tlvMap>;
 
 /** Table properties (OpenFlow 1.5 section 7.3.4.1): what is evicted, when to warn that a table fills. */
@@ -250,6 +255,7 @@ const ctTuple = struct(
     property("icmpCode", 6, u8),
   ),
 );
+/** One direction of a tracked connection; what is absent matches any. */
 export type CtTuple = Infer<typeof ctTuple>;
 export const ctTupleProperty = padded(ctTuple);
 

@@ -95,6 +95,7 @@ function hexBytes(bytes: Uint8Array): string {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(".");
 }
 
+/** Why a packet goes to the controller. */
 export function formatReason(reason: PacketInReason): string {
   return typeof reason === "string" ? reason : String(reason.unknown);
 }

@@ -44,6 +44,7 @@ export function parseItem(text: string): Item {
   return { key, sign, value: text.slice(at + 1, end) + text.slice(end + 1), text };
 }
 
+/** All items of a text. */
 export function parseItems(text: string): Item[] {
   return splitItems(text).map(parseItem);
 }
@@ -58,14 +59,17 @@ export function parseNumber(text: string, bits: number, what: string): bigint {
   return value;
 }
 
+/** As {@link parseNumber}, for at most 48 bits. */
 export function parseInteger(text: string, bits: number, what: string): number {
   return Number(parseNumber(text, bits, what));
 }
 
+/** Whether the text is a number as {@link parseNumber} reads it. */
 export function isNumber(text: string): boolean {
   return NUMBER.test(text);
 }
 
+/** `0x` and the digits. */
 export function hex(value: bigint | number): string {
   return `0x${value.toString(16)}`;
 }

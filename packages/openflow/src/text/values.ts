@@ -47,6 +47,7 @@ const FRAGMENTS: readonly (readonly [string, bigint, bigint])[] = [
 
 const portNames = new Map<number, string>(Object.entries(reservedPorts).map(([name, port]) => [port, name]));
 
+/** A value and, where not every bit counts, the mask. */
 export interface Masked {
   readonly value: bigint;
   readonly mask?: bigint;
@@ -62,6 +63,7 @@ export function formatPort(port: number, bits = 32): string {
   return portNames.get(long) ?? String(port);
 }
 
+/** A port by reserved name or number. @throws OpenFlowTextError for anything else. */
 export function parsePort(text: string, bits = 32): number {
   const reserved = (reservedPorts as Readonly<Record<string, number>>)[text.toUpperCase()];
   const port = reserved ?? parseInteger(text, 32, "port");
@@ -70,6 +72,7 @@ export function parsePort(text: string, bits = 32): number {
   return reserved === undefined && port >= 0xff00 && port <= 0xffff ? (0xffff_0000 | port) >>> 0 : port;
 }
 
+/** Whether {@link parsePort} can tell a port from the text, as opposed to a register. */
 export function isPort(text: string): boolean {
   return isNumber(text) || text.toUpperCase() in reservedPorts;
 }

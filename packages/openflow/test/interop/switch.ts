@@ -13,6 +13,9 @@ import type { Message, MultipartReplyBody, MultipartRequestBody } from "../../sr
 
 const run = promisify(execFile);
 
+/** Runs a program for as long as its own standard input is open: it cannot outlive a test that was killed. */
+const TETHERED = '"$@" </dev/null & pid=$!; cat >/dev/null; kill -9 $pid; wait $pid 2>/dev/null';
+
 export interface TestSwitch {
   readonly directory: string;
   vsctl(...args: string[]): Promise<string>;
@@ -37,14 +40,14 @@ export async function startSwitch(ports: number): Promise<TestSwitch> {
     return stdout;
   };
   const start = (file: string, args: readonly string[]): void => {
-    children.push(spawn(file, args, { env, stdio: "ignore" }));
+    children.push(spawn("sh", ["-c", TETHERED, "sh", file, ...args], { env, stdio: ["pipe", "ignore", "ignore"] }));
   };
   const database = `unix:${directory}/db.sock`;
   const stop = async (): Promise<void> => {
     for (const child of children.reverse()) {
       if (child.exitCode !== null || child.signalCode !== null) continue;
       const gone = new Promise((resolve) => child.once("exit", resolve));
-      child.kill("SIGKILL");
+      child.stdin?.end();
       await gone;
     }
     rmSync(directory, { recursive: true, force: true });
