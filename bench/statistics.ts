@@ -42,19 +42,21 @@ export function seededRandom(seed: number): () => number {
 }
 
 /**
- * median(numerator) / median(denominator) with a 95 % bootstrap interval: both samples are drawn again with replacement
- * 2,000 times, and the interval is that of the middle 95 % of the ratios. A denominator of zero gives Infinity, and
- * 0/0 counts as 1 (both lost nothing).
+ * median(numerator) / median(denominator) with a 95 % bootstrap interval: the runs are drawn again with replacement 2,000
+ * times, and the interval is that of the middle 95 % of the ratios. Samples of equal length are rounds of one alternation
+ * and are drawn together, because what disturbs a round disturbs both of its runs. A denominator of zero gives
+ * Infinity, and 0/0 counts as 1 (both lost nothing).
  */
 export function ratioOfMedians(numerator: readonly number[], denominator: readonly number[]): RatioEstimate {
   const random = seededRandom(0x5eed);
-  const draw = (sample: readonly number[]) => {
-    const drawn: number[] = [];
-    for (let at = 0; at < sample.length; at++) drawn.push(sample[Math.floor(random() * sample.length)]!);
-    return median(drawn);
-  };
+  const draw = (length: number) => Array.from({ length }, () => Math.floor(random() * length));
   const ratios: number[] = [];
-  for (let round = 0; round < 2000; round++) ratios.push(divide(draw(numerator), draw(denominator)));
+  for (let round = 0; round < 2000; round++) {
+    const above = draw(numerator.length);
+    const below = numerator.length === denominator.length ? above : draw(denominator.length);
+    const taken = (sample: readonly number[], rounds: number[]) => median(rounds.map((at) => sample[at]!));
+    ratios.push(divide(taken(numerator, above), taken(denominator, below)));
+  }
   ratios.sort((a, b) => a - b);
   return {
     value: divide(median(numerator), median(denominator)),

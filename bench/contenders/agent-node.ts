@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
+import { kindSelector } from "@beyondfabric/datapath";
 import type { BenchApiServer } from "../cluster/api-server.ts";
 import { cpuTime, residentBytes } from "../environment/cpu.ts";
 import { inNamespace, run, until, type Running, type Site } from "../environment/site.ts";
@@ -28,8 +29,6 @@ export interface AgentStatus {
   readonly ready: boolean;
   readonly notReady: readonly string[];
   readonly switch: { readonly baseEntries: number; readonly podEntries: number; readonly verdictEntries: number };
-  readonly pods: number;
-  readonly peers: number;
 }
 
 /** Path of the CNI executable, built if it is not there. */
@@ -74,9 +73,9 @@ export class AgentNode {
     own: Switch,
     api: BenchApiServer,
     node: { name: string; tunnelAddress: string; limits?: AgentLimits },
+    executable: string = cniExecutable(),
   ): Promise<AgentNode> {
     const directory = site.addDirectory("agent");
-    const executable = cniExecutable();
     for (const name of ["bin", "net.d"]) mkdirSync(join(directory, name));
     const configuration = {
       nodeName: node.name,
@@ -151,6 +150,14 @@ export class AgentNode {
     return JSON.parse(text) as AgentStatus;
   }
 
+  /** Pods of the whole cluster that the agent knows, from its metrics. */
+  clusterPods(): number {
+    const script = "process.stdout.write(await (await fetch('http://127.0.0.1:9474/metrics')).text())";
+    const command = [process.execPath, "--input-type=module", "--eval", script];
+    const metrics = run(inNamespace(this.switch.namespace, command));
+    return Number(/^fabric_cluster_pods (\d+)$/m.exec(metrics)?.[1] ?? 0);
+  }
+
   /** Processor time of the agent in microseconds. */
   cpu(): number {
     return cpuTime(this.#agent.pid!).process;
@@ -207,12 +214,18 @@ export class AgentNode {
     };
   }
 
-  /** CNI DEL; returns when the switch holds none of the entries that named the pod's address. */
-  async detach(pod: AttachedPod): Promise<void> {
+  /** CNI DEL. */
+  detach(pod: AttachedPod): void {
     this.#call("DEL", pod.containerId, pod.namespace);
-    await until(`entries of ${pod.address} to go`, 30_000, () => {
-      return !this.switch.openflow("dump-flows", this.switch.bridge).includes(`${pod.address} `);
-    });
+  }
+
+  /** Deletes the entries of verdicts at the switch, when the agent has no more to write. */
+  async deleteVerdicts(): Promise<void> {
+    let before = -1;
+    await until("the agent to come to rest", 30_000, () => before === (before = this.switch.entries()), 200);
+    const { cookie, mask } = kindSelector("verdict");
+    const selector = `cookie=0x${cookie.toString(16)}/0x${mask.toString(16)}`;
+    this.switch.openflow("del-flows", this.switch.bridge, [selector]);
   }
 
   async stop(): Promise<void> {

@@ -1,11 +1,11 @@
 /** BeyondFabric: the real agent, its own API server, pods attached by CNI, the whole decision made for every flow. */
 import { BenchApiServer } from "../cluster/api-server.ts";
-import { clusterFoundation, clusterGrowth } from "../cluster/recorded.ts";
+import { clusterFoundation, clusterGrowth, type Manifest } from "../cluster/recorded.ts";
 import { run, until, type Site } from "../environment/site.ts";
 import { Switch } from "../environment/switch.ts";
 import { formatAddress } from "../traffic/frame.ts";
 import { measureTraffic } from "../traffic/measure.ts";
-import { newFlows, type Variation } from "../traffic/plan.ts";
+import { returningFlows, type Variation } from "../traffic/plan.ts";
 import { AgentNode, type AgentLimits, type AttachedPod } from "./agent-node.ts";
 import type { Contender, Setting } from "./contender.ts";
 
@@ -13,6 +13,8 @@ const MANAGEMENT = ["172.31.254.1", "172.31.254.2"] as const;
 const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
 /** Rate at which entries are made for the crowded scenarios. */
 const FILL_RATE = 4000;
+/** Pods on each recorded node. */
+const PODS_PER_NODE = 30;
 
 /** A switch's namespace with the addresses of a node: management on the loopback, `eth1` with nobody at its other end. */
 async function loneSwitch(site: Site, purpose: string): Promise<Switch> {
@@ -41,13 +43,19 @@ export const beyondFabric: Contender = {
   async start(site, setting) {
     const own = await loneSwitch(site, "bf");
     const api = await BenchApiServer.start(site, own.namespace, MANAGEMENT[0]);
-    await api.load(clusterFoundation());
+    await api.load([...clusterFoundation(), sourcesSubnet(setting.sources)]);
+    if (setting.clusterPods !== undefined) {
+      await api.load(clusterGrowth(0, { pods: setting.clusterPods, podsPerNode: PODS_PER_NODE }));
+    }
     const agent = await AgentNode.start(site, own, api, {
       name: "bench-1",
       tunnelAddress: BUSINESS[0],
       limits: limitsOf(setting),
     });
-    const namespaces = site.addNamespaces(setting.pods.map(({ name }) => name));
+    const namespaces = site.addNamespaces(
+      setting.pods.map(({ name }) => name),
+      "IPv4 and IPv6",
+    );
     const pods = setting.pods.map(({ name }, at) => agent.attach(name, namespaces[at]!));
     allowSources(own, pods[0]!, setting.sources);
     for (const pod of pods) pinRouter(pod);
@@ -61,19 +69,23 @@ export const beyondFabric: Contender = {
       controllerCpu: () => agent.cpu(),
       controllerMemory: () => agent.memory(),
       async forget() {
-        // What a pod's flows left behind goes with the pod: the receiver is deleted and attached anew.
-        if (setting.entries !== undefined) return own.forgetDatapathFlows();
-        const [, receiver] = pods;
-        await agent.detach(receiver!);
-        pods[1] = agent.attach(receiver!.name, receiver!.namespace);
-        pinRouter(pods[1]);
+        // The agent remembers a pair longer than its entry: all pods but the sender are deleted and come with new addresses.
+        if (setting.entries === undefined) {
+          for (const [at, pod] of pods.entries()) {
+            if (at === 0) continue;
+            agent.detach(pod);
+            pods[at] = agent.attach(pod.name, pod.namespace);
+            pinRouter(pods[at]);
+          }
+          await agent.deleteVerdicts();
+        }
         own.forgetDatapathFlows();
       },
       async addEntries(count) {
         const before = own.entries();
         const [from, , to] = pods;
         const half = 2 ** (setting.sources.bits - 1);
-        const plan = newFlows(FILL_RATE, count / FILL_RATE, { ...setting.sources, first: half + filled });
+        const plan = returningFlows(count, FILL_RATE, { ...setting.sources, first: half + filled });
         filled += plan.flows;
         await measureTraffic(site, { from: from!, to: to!, destinationMac: from!.routerMac }, plan);
         await until(`${count} entries`, 60_000, () => own.entries() - before >= count * 0.95, 500);
@@ -107,7 +119,7 @@ export const beyondFabric: Contender = {
       const node = { name: `bench-${at + 1}`, tunnelAddress: BUSINESS[at]! };
       const agent = await AgentNode.start(site, own, api, node);
       agents.push(agent);
-      pods.push(agent.attach(`far${at}`, site.addNamespace(`far${at}`)));
+      pods.push(agent.attach(`far${at}`, site.addNamespace(`far${at}`, "IPv4 and IPv6")));
     }
     for (const [at, pod] of pods.entries()) await api.load([podObject(pod, `bench-${at + 1}`)]);
     const [from, to] = pods;
@@ -137,22 +149,22 @@ export const beyondFabric: Contender = {
       withdraw: async () => {},
     };
   },
-  async startScaled(site, localPods, podsPerNode) {
+  async startScaled(site, localPods) {
     const own = await loneSwitch(site, "bfscale");
     const api = await BenchApiServer.start(site, own.namespace, MANAGEMENT[0]);
     await api.load(clusterFoundation());
     const agent = await AgentNode.start(site, own, api, { name: "bench-1", tunnelAddress: BUSINESS[0] });
     const names = Array.from({ length: localPods }, (_, at) => `local${at}`);
-    const namespaces = site.addNamespaces(names);
+    const namespaces = site.addNamespaces(names, "IPv4 and IPv6");
     for (const [at, name] of names.entries()) agent.attach(name, namespaces[at]!);
     let present = 0;
     return {
       contender: beyondFabric.name,
       async grow(pods) {
-        await api.load(clusterGrowth(present, { pods, podsPerNode }));
+        await api.load(clusterGrowth(present, { pods, podsPerNode: PODS_PER_NODE }));
         present = pods;
         const deadline = performance.now() + 60_000;
-        while ((await agent.status()).pods < pods) {
+        while (agent.clusterPods() < pods) {
           if (performance.now() > deadline) throw new Error(`the agent does not know ${pods} pods after a minute`);
           await new Promise((resolve) => setTimeout(resolve, 200));
         }
@@ -167,10 +179,23 @@ export const beyondFabric: Contender = {
   },
 };
 
+/** The sender's addresses are the cluster's too, or their packets would be a stranger's. */
+function sourcesSubnet(sources: Variation): Manifest {
+  return {
+    apiVersion: "beyondfabric.io/v1alpha1",
+    kind: "Subnet",
+    metadata: { name: "sources" },
+    spec: { network: "overlay", cidrs: [prefixOf(sources)] },
+  };
+}
+
+function prefixOf(sources: Variation): string {
+  return `${formatAddress(sources.base)}/${32 - sources.bits}`;
+}
+
 /** Consents to further source addresses on a pod's port, as an administrator would. */
 function allowSources(own: Switch, pod: AttachedPod, sources: Variation): void {
-  const prefix = `${formatAddress(sources.base)}/${32 - sources.bits}`;
-  own.configure("set", "interface", pod.port, `external_ids:beyondfabric.io/allowed-sources="${prefix}"`);
+  own.configure("set", "interface", pod.port, `external_ids:beyondfabric.io/allowed-sources="${prefixOf(sources)}"`);
 }
 
 /** Keeps the pod's kernel from asking for its gateway in the middle of a measurement. */

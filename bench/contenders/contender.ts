@@ -13,6 +13,8 @@ export interface Setting {
   readonly idlePorts: number;
   /** `default`: ports are limited as they are out of the box. Otherwise one pod may open flows like a whole node. */
   readonly meters?: "default";
+  /** Pods on other nodes of the cluster, for a contender that knows a cluster. None unless given. */
+  readonly clusterPods?: number;
   /** Entries that {@link Running.addEntries} will be asked for. */
   readonly entries?: number;
 }
@@ -65,5 +67,5 @@ export interface Contender {
   /** Starts a node whose pods come and go by CNI. */
   startCni?(site: Site): Promise<CniNode>;
   /** Starts a node with `localPods` pods in a cluster that can grow. */
-  startScaled?(site: Site, localPods: number, podsPerNode: number): Promise<Scaled>;
+  startScaled?(site: Site, localPods: number): Promise<Scaled>;
 }

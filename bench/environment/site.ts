@@ -16,6 +16,9 @@ export class CommandError extends Error {
 /** A running program whose standard input and output are ours. */
 export type Running = ChildProcessByStdio<Writable, Readable, Readable>;
 
+/** `IPv4` alone keeps a namespace free of router and neighbour solicitations. */
+export type Families = "IPv4" | "IPv4 and IPv6";
+
 const NAMESPACE_DIRECTORY = "/run/netns";
 const PREFIX = "bfb";
 const COMMAND_TIMEOUT = 60_000;
@@ -108,22 +111,19 @@ export class Site {
     }
   }
 
-  /** Creates a network namespace with its loopback up and IPv6 off; returns its name, which nobody else has. */
-  addNamespace(purpose: string): string {
-    return this.addNamespaces([purpose])[0]!;
+  /** Creates a network namespace with its loopback up; returns its name, which nobody else has. */
+  addNamespace(purpose: string, families: Families = "IPv4"): string {
+    return this.addNamespaces([purpose], families)[0]!;
   }
 
-  /** Creates many namespaces with one `ip` process. */
-  addNamespaces(purposes: readonly string[]): string[] {
+  /** Creates many namespaces. */
+  addNamespaces(purposes: readonly string[], families: Families = "IPv4"): string[] {
     const names = purposes.map((purpose) => `${this.#prefix}${Site.#count++}-${purpose}`);
     run(["ip", "-batch", "-"], names.map((name) => `netns add ${name}\n`).join(""));
     this.#namespaces.push(...names);
-    const quiet = names.map(
-      (name) =>
-        `ip netns exec ${name} sh -c 'ip link set lo up; echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6;` +
-        ` echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6'\n`,
-    );
-    run(["sh", "-e"], quiet.join(""));
+    const off = ["all", "default"].map((scope) => `echo 1 >/proc/sys/net/ipv6/conf/${scope}/disable_ipv6`).join("; ");
+    const setup = families === "IPv4" ? `ip link set lo up; ${off}` : "ip link set lo up";
+    run(["sh", "-e"], names.map((name) => `ip netns exec ${name} sh -c '${setup}'\n`).join(""));
     return names;
   }
 

@@ -46,13 +46,14 @@ export class Switch {
     this.#daemon = daemon;
   }
 
-  /** Starts a switch. With its bridge it forwards when this returns; without, whoever controls it makes the bridge. */
+  /** Starts a switch. With its bridge it forwards when this returns; without, whoever controls it makes the bridge and speaks IPv6 too. */
   static async start(
     site: Site,
     purpose: string,
     bridge: "with bridge" | "without bridge" = "with bridge",
   ): Promise<Switch> {
-    const namespace = site.addNamespace(purpose);
+    const families = bridge === "with bridge" ? "IPv4" : "IPv4 and IPv6";
+    const namespace = site.addNamespace(purpose, families);
     const directory = site.addDirectory(purpose);
     const file = join(directory, "conf.db");
     run(["ovsdb-tool", "create", file, SCHEMA]);

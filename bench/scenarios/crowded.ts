@@ -2,14 +2,17 @@
 import type { Running } from "../contenders/contender.ts";
 import { figuresOf, type Metric } from "../figures.ts";
 import { alternate, contenderNamed, type Bench, type Contestant, type Scenario } from "../harness.ts";
-import { startBackground } from "../traffic/measure.ts";
-import { liveFlows } from "../traffic/plan.ts";
+import { measureTraffic, startBackground } from "../traffic/measure.ts";
+import { liveFlows, returningFlows } from "../traffic/plan.ts";
 import { until } from "../environment/site.ts";
 import { describeNewFlows, measureNewFlows, PAIR, SOURCES, type NewFlowResult } from "./new-flows.ts";
 
 const RATE = 500;
 /** Packets per second that keep the background's flows alive: each is seen every 8 s, the switch forgets after 10 s. */
 const KEEP_ALIVE = 2500;
+
+/** Flows per second at which the background is built up. */
+const OPENING = 4000;
 
 /** Background traffic runs to a third pod, so that the receiver sees only what is measured. */
 const TRIO = { ...PAIR, pods: [...PAIR.pods, { name: "background", address: "10.1.0.3", length: 16 }] };
@@ -30,12 +33,12 @@ async function withLiveFlows(bench: Bench, running: Running, flows: number, seco
   const [from, , target] = running.pods;
   const route = { from: from!, to: target!, destinationMac: running.macTowards(from!, target!) };
   // The upper half of the sources belongs to the background.
-  const plan = liveFlows(flows, KEEP_ALIVE, 600, { ...SOURCES, first: 2 ** (SOURCES.bits - 1) });
-  const background = await startBackground(bench.site, route, plan);
+  const variation = { ...SOURCES, first: 2 ** (SOURCES.bits - 1) };
+  await measureTraffic(bench.site, route, returningFlows(flows, OPENING, variation));
+  const background = await startBackground(bench.site, route, liveFlows(flows, KEEP_ALIVE, 600, variation));
   try {
-    const opening = flows / KEEP_ALIVE;
     const alive = () => running.switch.datapathFlows() >= flows * 0.95;
-    await until(`${flows} live datapath flows`, (opening + 20) * 1000, alive, 500);
+    await until(`${flows} live datapath flows`, 20_000, alive, 500);
     return await measureNewFlows(bench, { ...running, forget: async () => {} }, RATE, seconds);
   } finally {
     await background.stop();

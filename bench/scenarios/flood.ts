@@ -10,11 +10,11 @@ import { describeNewFlows, lossPercent, measureNewFlows, PAIR, type NewFlowResul
 const FLOOD_RATE = 50_000;
 const RATE = 200;
 
-/** Addresses of the pods' subnet that no pod has. */
-const NOWHERE: Variation = {
+/** Addresses of the cluster's subnet: some belong to pods elsewhere, some to nobody, some to no node at all. */
+const ANYWHERE: Variation = {
   field: "destination",
-  base: parseAddress("10.1.128.0"),
-  bits: 15,
+  base: parseAddress("10.244.0.0"),
+  bits: 16,
   first: 0,
   scatter: true,
 };
@@ -22,6 +22,7 @@ const NOWHERE: Variation = {
 const SETTING: Setting = {
   ...PAIR,
   meters: "default",
+  clusterPods: 1000,
   pods: [
     ...PAIR.pods,
     { name: "flooder", address: "10.1.0.3", length: 16 },
@@ -32,7 +33,7 @@ const SETTING: Setting = {
 async function measureDuringFlood(bench: Bench, running: Running, seconds: number): Promise<NewFlowResult> {
   await running.forget();
   const [, , from, to] = running.pods;
-  const plan = newFlows(FLOOD_RATE, seconds + 60, NOWHERE);
+  const plan = newFlows(FLOOD_RATE, seconds + 60, ANYWHERE);
   const route = { from: from!, to: to!, destinationMac: running.macTowards(from!, to!) };
   const flood = await startBackground(bench.site, route, plan);
   try {

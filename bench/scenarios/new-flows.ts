@@ -62,6 +62,9 @@ export async function measureNewFlows(
       controllerCpu = running.controllerCpu() - controllerCpu;
     },
   });
+  if (traffic.receiver.received === 0) {
+    throw new Error(`${running.contender} delivered none of ${traffic.sent} packets from ${from!.name} to ${to!.name}`);
+  }
   return {
     traffic,
     switchCpu: (after.process - cpu.process) / traffic.sent,

@@ -3,7 +3,6 @@ import { figuresOf, type Goal } from "../figures.ts";
 import type { Scenario } from "../harness.ts";
 
 const LOCAL_PODS = 30;
-const PODS_PER_NODE = 30;
 /** Pods at which the agent's memory has a goal. */
 const MEMORY_AT = 5000;
 const MEGABYTE = 1_000_000;
@@ -23,7 +22,7 @@ export const scaleScenario: Scenario = {
     const { subject } = bench;
     if (subject.startScaled === undefined) throw new Error(`${subject.name} does not know a cluster`);
     const steps = bench.quick ? [10, 100] : [100, 1000, MEMORY_AT, 10_000];
-    const scaled = await subject.startScaled(bench.site, LOCAL_PODS, PODS_PER_NODE);
+    const scaled = await subject.startScaled(bench.site, LOCAL_PODS);
     const readings = new Map<number, Reading>();
     for (const pods of steps) {
       await scaled.grow(pods);

@@ -29,12 +29,22 @@ void describe("statistics", () => {
   });
 
   void it("a ratio's interval holds its value, is reproducible, and narrows to a point when nothing varies", () => {
-    const estimate = ratioOfMedians([10, 11, 12, 13, 14, 15, 16], [5, 5.5, 6, 6.5, 7, 7.5, 8]);
+    const estimate = ratioOfMedians([10, 11, 12, 13, 14, 15, 16], [6.5, 5, 8, 7, 5.5, 7.5, 6]);
     assert.equal(estimate.value, 2);
     assert.ok(estimate.low < 2 && estimate.low > 1.2, `low ${estimate.low}`);
     assert.ok(estimate.high > 2 && estimate.high < 3.3, `high ${estimate.high}`);
-    assert.deepEqual(estimate, ratioOfMedians([10, 11, 12, 13, 14, 15, 16], [5, 5.5, 6, 6.5, 7, 7.5, 8]));
+    assert.deepEqual(estimate, ratioOfMedians([10, 11, 12, 13, 14, 15, 16], [6.5, 5, 8, 7, 5.5, 7.5, 6]));
     assert.deepEqual(ratioOfMedians([3, 3, 3], [2, 2, 2]), { value: 1.5, low: 1.5, high: 1.5 });
+  });
+
+  void it("what disturbs a round disturbs both of its runs, and widens the interval of neither", () => {
+    const load = [1, 5, 2, 9, 3, 1, 7];
+    const estimate = ratioOfMedians(
+      load.map((each) => each * 3),
+      load,
+    );
+    assert.ok(Math.abs(estimate.low - 3) < 1e-9 && Math.abs(estimate.high - 3) < 1e-9);
+    assert.ok(ratioOfMedians([3, 15, 6, 27, 9, 3], load).high > 3.5);
   });
 
   void it("nothing against nothing is parity, something against nothing is infinite", () => {

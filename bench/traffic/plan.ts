@@ -44,6 +44,14 @@ export function liveFlows(flows: number, rate: number, seconds: number, variatio
   return { flowsPerSecond: rate, flows, packetsPerFlow, gap: flows / rate, variation };
 }
 
+/**
+ * `flows` flows opened at `rate` per second, each with a second packet two seconds later: a controller that spends
+ * entries only on flows that come back has an entry for every one of them afterwards.
+ */
+export function returningFlows(flows: number, rate: number, variation: Variation): TrafficPlan {
+  return { flowsPerSecond: rate, flows, packetsPerFlow: 2, gap: 2, variation };
+}
+
 /** Number of packets in a plan. */
 export function packetCount(plan: TrafficPlan): number {
   return plan.flows * plan.packetsPerFlow;
