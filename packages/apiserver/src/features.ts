@@ -72,6 +72,7 @@ export const features: readonly Feature[] = [
   ),
   row("default service accounts", true, false, "the real one needs kube-controller-manager"),
   row("service account tokens", false, true, "no TokenRequest, no token volumes in pods"),
+  row("SelfSubjectReview", true, false, "kubectl auth whoami"),
   row("RBAC", false, true, "embedded: rules are stored, every authenticated user may do everything"),
   row("workload controllers", false, false, "Deployments and the like are stored; nothing acts upon them"),
   row("pod logs, exec, attach, portforward", false, false, "the lab's kubelets serve none; use fabric-lab exec"),

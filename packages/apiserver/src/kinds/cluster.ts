@@ -26,11 +26,15 @@ export const namespaceStrategy: Strategy = {
 export const nodeStrategy: Strategy = {
   prepareCreate(node) {
     childObject(node, "spec");
-    childObject(node, "status");
+    completeNodeStatus(node);
   },
   prepareUpdate(node, old) {
     childObject(node, "spec");
     node["status"] = old["status"];
+  },
+  validateStatus(node) {
+    completeNodeStatus(node);
+    return [];
   },
   validateUpdate(node, old) {
     const causes: StatusCause[] = [];
@@ -53,6 +57,31 @@ export const nodeStrategy: Strategy = {
     });
   },
 };
+
+const NODE_INFO = [
+  "architecture",
+  "bootID",
+  "containerRuntimeVersion",
+  "kernelVersion",
+  "kubeProxyVersion",
+  "kubeletVersion",
+  "machineID",
+  "operatingSystem",
+  "osImage",
+  "systemUUID",
+];
+
+/** Fields that clients may rely on being there. */
+function completeNodeStatus(node: { [field: string]: unknown }): void {
+  const status = childObject(node, "status");
+  childObject(childObject(status, "daemonEndpoints"), "kubeletEndpoint")["Port"] ??= 0;
+  const info = childObject(status, "nodeInfo");
+  for (const field of NODE_INFO) info[field] ??= "";
+  for (const condition of objectsOf(status["conditions"])) {
+    condition["lastHeartbeatTime"] ??= null;
+    condition["lastTransitionTime"] ??= null;
+  }
+}
 
 /** Secrets: `stringData` is folded into `data`. */
 export const secretStrategy: Strategy = {
@@ -171,8 +200,10 @@ function policyPeer(peer: { [field: string]: unknown }, field: string): StatusCa
   return textOf(objectOf(ipBlock)["cidr"]) === "" ? [fieldError.required(`${field}.ipBlock.cidr`)] : [];
 }
 
-/** Events: counted once unless they say otherwise. */
+/** Events: about an object of their own namespace. */
 export const eventStrategy: Strategy = {
+  prepareCreate: completeEvent,
+  prepareUpdate: completeEvent,
   validate(event) {
     const namespace = textOf(objectOf(event["involvedObject"])["namespace"]);
     const own = event.metadata.namespace ?? "";
@@ -181,6 +212,12 @@ export const eventStrategy: Strategy = {
       : [fieldError.invalid("involvedObject.namespace", namespace, "does not match event.namespace")];
   },
 };
+
+function completeEvent(event: { [field: string]: unknown }): void {
+  for (const field of ["eventTime", "firstTimestamp", "lastTimestamp"]) event[field] ??= null;
+  for (const field of ["reportingComponent", "reportingInstance"]) event[field] ??= "";
+  childObject(event, "source");
+}
 
 /** Workloads: their pod template gets a pod's defaults. There are no controllers that act upon them. */
 export const workloadStrategy: Strategy = {
@@ -203,7 +240,22 @@ function completeWorkload(workload: { [field: string]: unknown }): void {
   if (workload["kind"] !== "DaemonSet" && workload["kind"] !== "Job" && workload["kind"] !== "CronJob") {
     spec["replicas"] ??= 1;
   }
+  if (workload["kind"] !== "ReplicaSet" && workload["kind"] !== "Job" && workload["kind"] !== "CronJob") {
+    spec["revisionHistoryLimit"] ??= 10;
+  }
+  if (workload["kind"] === "Deployment") {
+    spec["progressDeadlineSeconds"] ??= 600;
+    const strategy = childObject(spec, "strategy");
+    strategy["type"] ??= "RollingUpdate";
+    if (strategy["type"] === "RollingUpdate") {
+      const rolling = childObject(strategy, "rollingUpdate");
+      rolling["maxSurge"] ??= "25%";
+      rolling["maxUnavailable"] ??= "25%";
+    }
+  }
+  if (workload["kind"] === "StatefulSet") spec["podManagementPolicy"] ??= "OrderedReady";
   const template = objectOf(spec["template"]);
+  if (isObject(template["metadata"])) template["metadata"]["creationTimestamp"] ??= null;
   if (isObject(template["spec"])) defaultPodSpec(template["spec"]);
 }
 
@@ -226,6 +278,18 @@ export const priorityClassStrategy: Strategy = {
     return Number.isInteger(object["value"]) ? [] : [fieldError.required("value")];
   },
 };
+
+/** Endpoints: ports are TCP unless they say otherwise. */
+export const endpointsStrategy: Strategy = {
+  prepareCreate: completeEndpoints,
+  prepareUpdate: completeEndpoints,
+};
+
+function completeEndpoints(endpoints: { [field: string]: unknown }): void {
+  for (const subset of objectsOf(endpoints["subsets"])) {
+    for (const port of objectsOf(subset["ports"])) port["protocol"] ??= "TCP";
+  }
+}
 
 /** EndpointSlices: the address type is one of three; ports are TCP unless they say otherwise. */
 export const endpointSliceStrategy: Strategy = {

@@ -4,6 +4,7 @@
 import {
   configMapStrategy,
   endpointSliceStrategy,
+  endpointsStrategy,
   eventStrategy,
   namespaceStrategy,
   networkPolicyStrategy,
@@ -27,6 +28,7 @@ export function builtInStrategies(ranges: readonly ServiceRange[], services: Ser
     ["secrets", secretStrategy],
     ["configmaps", configMapStrategy],
     ["events", eventStrategy],
+    ["endpoints", endpointsStrategy],
     ["networkpolicies.networking.k8s.io", networkPolicyStrategy],
     ["endpointslices.discovery.k8s.io", endpointSliceStrategy],
     ["priorityclasses.scheduling.k8s.io", priorityClassStrategy],

@@ -214,6 +214,10 @@ export const podStrategy: Strategy = {
       ),
     ];
   },
+  validateStatus(pod) {
+    completeStatus(childObject(pod, "status"));
+    return [];
+  },
   gracePeriod(pod, asked) {
     const spec = objectOf(pod["spec"]);
     const phase = objectOf(pod["status"])["phase"];
@@ -223,6 +227,24 @@ export const podStrategy: Strategy = {
     return seconds < 0 ? 1 : seconds;
   },
 };
+
+/** Fields that clients may rely on being there. */
+function completeStatus(status: JsonObject): void {
+  for (const condition of objectsOf(status["conditions"])) {
+    setDefault(condition, "lastProbeTime", null);
+    setDefault(condition, "lastTransitionTime", null);
+  }
+  for (const list of ["containerStatuses", "initContainerStatuses"]) {
+    for (const container of objectsOf(status[list])) {
+      setDefault(container, "image", "");
+      setDefault(container, "imageID", "");
+      setDefault(container, "lastState", {});
+      setDefault(container, "ready", false);
+      setDefault(container, "restartCount", 0);
+      setDefault(container, "state", {});
+    }
+  }
+}
 
 function qosClass(spec: JsonObject): string {
   const containers = [...objectsOf(spec["containers"]), ...objectsOf(spec["initContainers"])];

@@ -188,6 +188,12 @@ function validateService(spec: JsonObject): StatusCause[] {
     if (!["TCP", "UDP", "SCTP"].includes(textOf(port["protocol"]))) {
       causes.push(fieldError.notSupported(`${field}.protocol`, port["protocol"], ["SCTP", "TCP", "UDP"]));
     }
+    const { targetPort } = port;
+    const named =
+      typeof targetPort === "string" && /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*$/.test(targetPort);
+    if (!named && !(Number.isInteger(targetPort) && Number(targetPort) >= 1 && Number(targetPort) <= 65_535)) {
+      causes.push(fieldError.invalid(`${field}.targetPort`, targetPort, "must be a port number or the name of a port"));
+    }
     if (ports.length > 1 && textOf(port["name"]) === "") causes.push(fieldError.required(`${field}.name`));
     const key = `${textOf(port["protocol"])}/${String(number)}`;
     if (seen.has(key)) causes.push(fieldError.duplicate(field, key));

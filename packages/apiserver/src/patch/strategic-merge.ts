@@ -44,7 +44,12 @@ function mergeObject(target: JsonObject, patch: JsonObject, kinds: ListKinds, pa
       const previous = result[field];
       result[field] = mergeObject(isObject(previous) ? previous : {}, value, kinds, [...path, field]);
     } else if (Array.isArray(value)) {
-      result[field] = mergeList(listOf(result[field]), value, kinds, [...path, field]);
+      const at = [...path, field];
+      const before = listOf(target[field]);
+      const merged = mergeList(listOf(result[field]), value, kinds, at);
+      // Without an order of its own the patch's members come in the patch's order.
+      const ordered = kinds(at).type !== "atomic" && !Object.hasOwn(patch, `${SET_ORDER}${field}`);
+      result[field] = ordered ? inOrder(merged, value, keyOf(kinds, at), before) : merged;
     } else result[field] = value;
   }
   for (const [field, order] of Object.entries(patch)) {

@@ -144,7 +144,7 @@ function eventSource(event: KubeObject): string {
 }
 
 function eventTime(event: KubeObject, field: string): unknown {
-  return event[field] ?? event["eventTime"] ?? event.metadata.creationTimestamp;
+  return event[field] ?? event["eventTime"];
 }
 
 function sliceEndpoints(slice: KubeObject): string {
@@ -195,9 +195,9 @@ export const printers: ReadonlyMap<string, Printer> = new Map<string, Printer>([
           textOf(info["kubeletVersion"]),
           nodeAddress(node, "InternalIP"),
           nodeAddress(node, "ExternalIP"),
-          textOf(info["osImage"], "<unknown>"),
-          textOf(info["kernelVersion"], "<unknown>"),
-          textOf(info["containerRuntimeVersion"], "<unknown>"),
+          textOf(info["osImage"]) || "<unknown>",
+          textOf(info["kernelVersion"]) || "<unknown>",
+          textOf(info["containerRuntimeVersion"]) || "<unknown>",
         ];
       },
     },
@@ -235,7 +235,7 @@ export const printers: ReadonlyMap<string, Printer> = new Map<string, Printer>([
           eventSource(event),
           textOf(event["message"]).trim(),
           age(eventTime(event, "firstTimestamp"), now),
-          String(numberOf(event["count"], 1)),
+          Math.max(numberOf(event["count"]), 1),
           event.metadata.name,
         ];
       },
@@ -287,21 +287,21 @@ export const printers: ReadonlyMap<string, Printer> = new Map<string, Printer>([
   [
     "configmaps",
     {
-      columns: [NAME, column("Data", number), AGE],
+      columns: [NAME, column("Data"), AGE],
       cells: (item, now) => [item.metadata.name, keyCount(item, "data", "binaryData"), ageCell(item, now)],
     },
   ],
   [
     "secrets",
     {
-      columns: [NAME, column("Type"), column("Data", number), AGE],
+      columns: [NAME, column("Type"), column("Data"), AGE],
       cells: (item, now) => [item.metadata.name, textOf(item["type"]), keyCount(item, "data"), ageCell(item, now)],
     },
   ],
   [
     "serviceaccounts",
     {
-      columns: [NAME, column("Secrets", number), AGE],
+      columns: [NAME, column("Secrets"), AGE],
       cells: (item, now) => [item.metadata.name, listOf(item["secrets"]).length, ageCell(item, now)],
     },
   ],
