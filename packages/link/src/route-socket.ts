@@ -3,6 +3,7 @@ import { closeSync } from "node:fs";
 import { EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, EOPNOTSUPP, EACCES, EPERM, ESRCH } from "./libc.ts";
 import { LinkError, type LinkErrorCode } from "./errors.ts";
 import { disableTransmitChecksum, readOffloads, type Offloads } from "./ethtool.ts";
+import { LinkDeletions } from "./link-deletion.ts";
 import { openNamespace } from "./namespace.ts";
 import { NetlinkSocket, type Reply } from "./netlink-socket.ts";
 import type { Message, MessageWriter } from "./netlink.ts";
@@ -61,13 +62,15 @@ function remedyOf(code: LinkErrorCode): string | undefined {
 export class RouteSocket implements AsyncDisposable {
   readonly #netns: string | undefined;
   readonly #socket: NetlinkSocket;
-  /** Deletions of interfaces: each takes the kernel some 18 ms, and nothing else should queue behind them. */
+  /** For deletions of interfaces, which take the kernel so long that nothing else should queue behind them. */
   readonly #slow: NetlinkSocket;
+  readonly #deletions: LinkDeletions;
 
   private constructor(netns: string | undefined, socket: NetlinkSocket, slow: NetlinkSocket) {
     this.#netns = netns;
     this.#socket = socket;
     this.#slow = slow;
+    this.#deletions = new LinkDeletions(slow);
   }
 
   /** Opens a connection in the namespace at `netns`, by default the calling thread's. Throws LINK_NO_NAMESPACE. */
@@ -88,6 +91,7 @@ export class RouteSocket implements AsyncDisposable {
 
   /** Closes the connection once everything asked before has been answered. */
   async close(): Promise<void> {
+    await this.#deletions.idle();
     await Promise.all([this.#socket.close(), this.#slow.close()]);
   }
 
@@ -107,8 +111,8 @@ export class RouteSocket implements AsyncDisposable {
     });
   }
 
-  async #ask(question: Question, writer: MessageWriter, socket = this.#socket): Promise<Reply> {
-    const reply = await socket.request(writer);
+  async #ask(question: Question, writer: MessageWriter): Promise<Reply> {
+    const reply = await this.#socket.request(writer);
     if (reply.acknowledgement.errno !== 0) throw this.#error(question, reply);
     return reply;
   }
@@ -175,17 +179,14 @@ export class RouteSocket implements AsyncDisposable {
 
   /**
    * Deletes an interface by name or index, with both ends of a veth. Returns false when there was none. Does not hold up
-   * the event loop, nor other requests of this connection.
+   * the event loop, nor other requests of this connection; many at once cost little more than one.
    */
   async deleteLink(of: string | number): Promise<boolean> {
-    const question = { what: `delete interface ${of}`, object: String(of), absent: [ENODEV, ENOENT] };
-    try {
-      await this.#ask(question, rtnetlink.deleteLink(of), this.#slow);
-      return true;
-    } catch (error) {
-      if (error instanceof LinkError && error.code === "LINK_NOT_FOUND") return false;
-      throw error;
-    }
+    const reply = await this.#deletions.delete(of);
+    const { errno } = reply.acknowledgement;
+    if (errno === ENODEV || errno === ENOENT) return false;
+    if (errno !== 0) throw this.#error({ what: `delete interface ${of}`, object: String(of) }, reply);
+    return true;
   }
 
   /** The interface of that name or index. Throws LINK_NOT_FOUND. */

@@ -56,6 +56,7 @@ const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_AF_SPEC = 26;
+const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_LINK_NETNSID = 37;
 const IFLA_INFO_KIND = 1;
@@ -217,6 +218,18 @@ export function deleteLink(of: string | number): MessageWriter {
   if (typeof of === "number") return new MessageWriter(RTM_DELLINK, DO, linkHeader(of));
   checkLinkName(of);
   return new MessageWriter(RTM_DELLINK, DO, linkHeader()).text(IFLA_IFNAME, of);
+}
+
+/** Puts an interface into a group. */
+export function setGroup(of: string | number, group: number): MessageWriter {
+  if (typeof of === "number") return new MessageWriter(RTM_SETLINK, DO, linkHeader(of)).u32(IFLA_GROUP, group);
+  checkLinkName(of);
+  return new MessageWriter(RTM_SETLINK, DO, linkHeader()).text(IFLA_IFNAME, of).u32(IFLA_GROUP, group);
+}
+
+/** Deletes all interfaces of a group, or none if one of them cannot be deleted. */
+export function deleteGroup(group: number): MessageWriter {
+  return new MessageWriter(RTM_DELLINK, DO, linkHeader()).u32(IFLA_GROUP, group);
 }
 
 /** Reads an RTM_NEWLINK; undefined for a message that is none. */

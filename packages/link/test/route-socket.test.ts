@@ -135,6 +135,45 @@ describe("interfaces", () => {
   });
 });
 
+describe("many deletions at once", () => {
+  it("go together, and each gets its own answer", async (context) => {
+    const [name, otherName] = namespaces(context, 2) as [string, string];
+    const socket = open(context, name);
+    const other = open(context, otherName);
+    await Promise.all(
+      Array.from({ length: 40 }, (_, index) =>
+        socket.createVeth({ host: `h${index}`, peer: `p${index}`, peerNetns: pathOf(otherName) }),
+      ),
+    );
+    assert.equal((await other.listLinks()).length, 41);
+    const index = (await socket.getLink("h7")).index;
+    const started = performance.now();
+    const outcomes = await Promise.allSettled([
+      ...Array.from({ length: 39 }, (_, number) => socket.deleteLink(number === 7 ? index : `h${number}`)),
+      socket.deleteLink("none"),
+      socket.deleteLink("a/b"),
+    ]);
+    console.log(`  link: 39 pairs are deleted in ${Math.round(performance.now() - started)} ms`);
+    assert.ok(outcomes.slice(0, 39).every((outcome) => outcome.status === "fulfilled" && outcome.value));
+    assert.deepEqual(outcomes[39], { status: "fulfilled", value: false });
+    const refused = outcomes[40]!;
+    assert.equal(refused.status === "rejected" && (refused.reason as LinkError).code, "LINK_BAD_NAME");
+    assert.deepEqual(
+      (await socket.listLinks()).map((link) => link.name),
+      ["lo", "h39"],
+    );
+    assert.deepEqual(
+      (await other.listLinks()).map((link) => link.name),
+      ["lo", "p39"],
+    );
+    // The loopback interface cannot be deleted; who is deleted with it must not suffer.
+    const mixed = await Promise.allSettled([socket.deleteLink("lo"), socket.deleteLink("h39")]);
+    assert.equal(mixed[0].status === "rejected" && (mixed[0].reason as LinkError).code, "LINK_UNSUPPORTED");
+    assert.deepEqual(mixed[1], { status: "fulfilled", value: true });
+    assert.match(run("ip", "-n", name, "link", "show", "lo"), /group default/);
+  });
+});
+
 describe("addresses, routes, neighbours", () => {
   it("a pod's whole set, in one turn, as iproute2 sees it", async (context) => {
     const { podName, pod, peerIndex: dev } = await pair(context);
@@ -247,9 +286,12 @@ describe("a closed connection", () => {
   it("answers what was asked, then refuses", async (context) => {
     const [name] = namespaces(context, 1) as [string];
     const socket = RouteSocket.open(pathOf(name));
-    const asked = socket.listLinks();
+    await Promise.all([socket.createVeth({ host: "a0", peer: "a1" }), socket.createVeth({ host: "b0", peer: "b1" })]);
+    const first = socket.deleteLink("a0");
+    await socket.getLink("lo");
+    const asked = [first, socket.deleteLink("b0"), socket.deleteLink("none")];
     await socket.close();
-    assert.equal((await asked).length, 1);
+    assert.deepEqual(await Promise.all(asked), [true, true, false]);
     await refusal(socket.listLinks(), "LINK_CLOSED");
     await socket.close();
   });
