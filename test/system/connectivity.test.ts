@@ -49,7 +49,7 @@ describe("every pod, node and outside host reaches what it should", () => {
             const bracketed = to.includes(":") ? `[${to}]` : to;
             return ["TCP", "UDP"].map(
               (kind) =>
-                `test "$(echo hello | timeout 5 socat -t 2 -T 3 - ${kind}:${bracketed}:7000)" = hello || echo ${kind} ${to}`,
+                `test "$(echo hello | timeout 5 socat -t 0.5 -T 3 - ${kind}:${bracketed}:7000)" = hello || echo ${kind} ${to}`,
             );
           })
           .join("; ");

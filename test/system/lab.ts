@@ -122,7 +122,27 @@ export class Lab {
   /** Creates pods and waits until all of them are ready. */
   async pods(...specs: PodSpec[]): Promise<PodInfo[]> {
     await this.apply(...specs.map(podObject));
-    return await Promise.all(specs.map((spec) => this.podReady(spec.name, spec.namespace)));
+    const wanted = specs.map(({ name, namespace = "default" }) => `${namespace}/${name}`);
+    return await until(
+      `pods ${wanted.join(", ")} are ready`,
+      async () => {
+        const ready = await this.#readyPods();
+        const found = wanted.map((key) => ready.get(key)).filter((pod) => pod !== undefined);
+        return found.length === wanted.length ? found : undefined;
+      },
+      60_000 + specs.length * 500,
+      250,
+    );
+  }
+
+  async #readyPods(): Promise<Map<string, PodInfo>> {
+    const list = JSON.parse(await this.mustKubectl("get", "pods", "-A", "-o", "json")) as { items: RawPod[] };
+    const ready = new Map<string, PodInfo>();
+    for (const pod of list.items) {
+      const info = podInfo(pod);
+      if (info !== undefined) ready.set(`${info.namespace}/${info.name}`, info);
+    }
+    return ready;
   }
 
   async podReady(name: string, namespace = "default", timeout = 60_000): Promise<PodInfo> {
@@ -130,21 +150,7 @@ export class Lab {
       `pod ${namespace}/${name} is ready`,
       async () => {
         const got = await this.kubectl("get", "pod", "-n", namespace, name, "-o", "json");
-        if (got.code !== 0) return undefined;
-        const pod = JSON.parse(got.stdout) as {
-          spec: { nodeName?: string };
-          status: { podIPs?: { ip: string }[]; conditions?: { type: string; status: string }[] };
-        };
-        const ready = pod.status.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
-        const ips = pod.status.podIPs?.map(({ ip }) => ip) ?? [];
-        if (ready !== true || ips.length === 0) return undefined;
-        return {
-          name,
-          namespace,
-          node: pod.spec.nodeName ?? "",
-          ipv4: ips.find((ip) => !ip.includes(":")) ?? "",
-          ipv6: ips.find((ip) => ip.includes(":")) ?? "",
-        };
+        return got.code === 0 ? podInfo(JSON.parse(got.stdout) as RawPod) : undefined;
       },
       timeout,
     );
@@ -181,6 +187,29 @@ export class Lab {
   #command(args: readonly string[], timeout = 60_000): Promise<Outcome> {
     return run(join(root, "bin/fabric-lab"), args, timeout);
   }
+}
+
+interface RawPod {
+  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly spec: { readonly nodeName?: string };
+  readonly status: {
+    readonly podIPs?: readonly { readonly ip: string }[];
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+  };
+}
+
+/** Undefined while the pod is not ready. */
+function podInfo({ metadata, spec, status }: RawPod): PodInfo | undefined {
+  const ready = status.conditions?.some(({ type, status: state }) => type === "Ready" && state === "True");
+  const ips = status.podIPs?.map(({ ip }) => ip) ?? [];
+  if (ready !== true || ips.length === 0) return undefined;
+  return {
+    name: metadata.name,
+    namespace: metadata.namespace,
+    node: spec.nodeName ?? "",
+    ipv4: ips.find((ip) => !ip.includes(":")) ?? "",
+    ipv6: ips.find((ip) => ip.includes(":")) ?? "",
+  };
 }
 
 function podObject(spec: PodSpec): object {

@@ -359,7 +359,8 @@ export class FabricNode {
     await this.#database.transactWithRetry<SwitchTables>((cache) => declareSwitch(cache, this.#declaration()));
     for (const name of [hostInterfaceName, tunnelInterfaceName, uplink?.nic]) {
       const row = this.#cache.find("Interface", (candidate) => candidate.name === name);
-      if (row?.error !== undefined) throw new AgentError("AGENT_PORT_REFUSED", `the switch refuses interface ${name}: ${row.error}`);
+      if (row?.error !== undefined)
+        throw new AgentError("AGENT_PORT_REFUSED", `the switch refuses interface ${name}: ${row.error}`);
     }
     this.#session.start();
     this.#uplink?.start();

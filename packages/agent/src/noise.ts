@@ -24,7 +24,12 @@ export interface NoisyPod {
   readonly missesPerSecond: number;
   readonly droppedPerSecond: number;
   readonly droppedTotal: number;
+  /** When it was over its share last (ms since the epoch). */
+  readonly lastSeen: number;
 }
+
+/** A pod is listed for so long (ms) after it was last over its share: people look later than floods end. */
+const memoryMilliseconds = 60_000;
 
 interface Reading {
   readonly at: number;
@@ -37,7 +42,7 @@ export class NoiseWatch {
   readonly #last = new Map<number, Reading>();
   readonly #dropped = new Map<number, bigint>();
   readonly #spoofed = new Map<number, bigint>();
-  #noisy: readonly NoisyPod[] = [];
+  readonly #noisy = new Map<number, NoisyPod>();
   #missRate = { at: 0, misses: 0, perSecond: 0 };
   #looking = false;
 
@@ -45,9 +50,9 @@ export class NoiseWatch {
     this.#options = options;
   }
 
-  /** Pods that were over their share when last looked at, the worst first. */
+  /** Pods that were over their share in the last minute, the worst first. */
   get noisy(): readonly NoisyPod[] {
-    return this.#noisy;
+    return [...this.#noisy.values()].sort((a, b) => b.droppedPerSecond - a.droppedPerSecond).slice(0, 20);
   }
 
   get missesPerSecond(): number {
@@ -90,7 +95,6 @@ export class NoiseWatch {
 
   #judge(readings: readonly { port: number; dropped: bigint }[], now: number): void {
     const pods = new Map([...this.#options.ports()].map((port) => [port.ofport, port]));
-    const noisy: NoisyPod[] = [];
     for (const { port, dropped } of readings) {
       const misses = this.#options.counters.missesByPort.get(port) ?? 0;
       const last = this.#last.get(port);
@@ -105,8 +109,9 @@ export class NoiseWatch {
         missesPerSecond: Math.round((misses - last.misses) / seconds),
         droppedPerSecond: Math.round(Number(dropped - last.dropped) / seconds),
         droppedTotal: Number(dropped),
+        lastSeen: Date.now(),
       };
-      noisy.push(figures);
+      this.#noisy.set(port, figures);
       this.#options.logger.warn(figures, "a pod asks for more first packets than its share");
       this.#options.events.record(
         { apiVersion: "v1", kind: "Pod", namespace: pod.namespace, name: pod.name, uid: pod.uid },
@@ -122,6 +127,8 @@ export class NoiseWatch {
       this.#spoofed.delete(port);
       this.#options.counters.forgetPort(port);
     }
-    this.#noisy = noisy.sort((a, b) => b.droppedPerSecond - a.droppedPerSecond).slice(0, 20);
+    for (const [port, { lastSeen }] of this.#noisy) {
+      if (Date.now() - lastSeen > memoryMilliseconds || !pods.has(port)) this.#noisy.delete(port);
+    }
   }
 }

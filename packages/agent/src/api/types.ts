@@ -55,13 +55,14 @@ export interface StatusReply {
     /** Packets that the meters refused, all ports. */
     readonly metered: number;
   };
-  /** Local pods that ask for more than their share of first packets, the worst first. */
+  /** Local pods that asked for more than their share of first packets in the last minute, the worst first. */
   readonly noisy: readonly {
     readonly pod: string;
     readonly ofport: number;
     readonly missesPerSecond: number;
     readonly droppedPerSecond: number;
     readonly droppedTotal: number;
+    readonly lastSeen: number;
   }[];
   readonly memoryBytes: number;
 }

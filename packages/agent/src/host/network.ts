@@ -150,9 +150,7 @@ export class HostNetwork {
   }
 
   /** MTU, MAC and first IPv4 address of an interface; undefined when it is not there. */
-  async interfaceFacts(
-    name: string,
-  ): Promise<{ mtu: number; mac: Mac | undefined; ipv4: Ip | undefined } | undefined> {
+  async interfaceFacts(name: string): Promise<{ mtu: number; mac: Mac | undefined; ipv4: Ip | undefined } | undefined> {
     const link = await this.#socket.findLink(name);
     if (link === undefined) return undefined;
     const addresses = await this.#socket.listAddresses(link.index);
