@@ -3,7 +3,17 @@
  * the objects of the last compaction ("base"), then the changes follow, so that the history survives a restart too.
  * A write reaches the kernel before the request is answered: killing the process loses nothing; power failure may.
  */
-import { closeSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { isObject } from "./json.ts";
 import type { KubeObject } from "./object.ts";
@@ -113,7 +123,13 @@ export class Journal implements ChangeLog {
     if (this.#appended >= COMPACT_AFTER && this.#appended >= 2 * this.#objects()) this.compact();
     const bytes = Buffer.from(line);
     let written = 0;
-    while (written < bytes.length) written += writeSync(this.#file, bytes, written);
+    try {
+      while (written < bytes.length) written += writeSync(this.#file, bytes, written);
+    } catch (error) {
+      // A full disk must not leave half a line that the next one would be glued to.
+      ftruncateSync(this.#file, fstatSync(this.#file).size - written);
+      throw error;
+    }
     this.#appended++;
   }
 

@@ -132,10 +132,12 @@ export function applyConfiguration(
   if (live !== undefined) settleConflicts(live, configuration, wanted, others, request.force);
   const result = merge(live ?? {}, configuration, kinds, []) as KubeObject;
   const kept = clone(result);
-  for (const path of [...(mine?.fields ?? [])].sort((a, b) => b.length - a.length)) {
-    if (wanted.has(path) || others.some((owner) => owns(owner.fields, path)) || owns(wanted, path)) continue;
-    removeAtSteps(kept, stepsOf(path));
-  }
+  const gone = [...(mine?.fields ?? [])]
+    .filter((path) => !owns(wanted, path) && !others.some((owner) => owns(owner.fields, path)))
+    .map(stepsOf);
+  // Members of lists go as a whole, and before their fields: by these they are found.
+  for (const steps of gone) if (steps.at(-1) === ".") removeAtSteps(kept, steps);
+  for (const steps of gone) if (steps.at(-1) !== "." && !isKey(steps)) removeAtSteps(kept, steps);
   const unchanged = mine !== undefined && deepEqual([...mine.fields].sort(), [...wanted].sort());
   const entry: Owner = {
     manager,
@@ -150,6 +152,13 @@ export function applyConfiguration(
   const index = mine === undefined ? owners.length : owners.indexOf(mine);
   kept.metadata.managedFields = writeOwners(owners.toSpliced(index, 1, entry));
   return kept;
+}
+
+/** Whether the path is a field that identifies the member of the list it is in. */
+function isKey(steps: readonly string[]): boolean {
+  const [member = "", field = ""] = steps.slice(-2);
+  if (!member.startsWith("k:") || !field.startsWith("f:")) return false;
+  return Object.hasOwn(JSON.parse(member.slice(2)) as JsonObject, field.slice(2));
 }
 
 /** Whether the set holds the path; for a list member itself (`.`), whether it holds anything of the member. */
