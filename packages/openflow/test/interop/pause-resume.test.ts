@@ -277,3 +277,67 @@ test("packet-out goes through the actions given", async () => {
   await until(async () => (await packetsOut(2)) === before2 + 1n, "the packet at port 2");
   assert.deepStrictEqual(connection.errors, []);
 });
+
+test("a packet out of a tunnel tells its far end and its key", async () => {
+  connection.send({
+    type: "set_async",
+    packetInPrimary: 0x3f,
+    packetInSecondary: 0x3f,
+    portStatusPrimary: 0,
+    portStatusSecondary: 0,
+  });
+  const hardware = "aa:55:aa:55:00:01";
+  await ovs.vsctl(
+    ...[
+      "add-br",
+      "br-wire",
+      "--",
+      "set",
+      "bridge",
+      "br-wire",
+      "datapath_type=dummy",
+      `other_config:hwaddr="${hardware}"`,
+    ],
+    ...["--", "add-port", "br-wire", "wire", "--", "set", "interface", "wire", "type=dummy"],
+    ...["--", "add-port", "br0", "vxlan", "--", "set", "interface", "vxlan", "type=vxlan", "ofport_request=8"],
+    ...["options:remote_ip=flow", "options:key=flow"],
+  );
+  await ovs.appctl("netdev-dummy/ip4addr", "br-wire", "10.10.0.12/24");
+  await ovs.appctl("ovs/route/add", "10.10.0.12/24", "br-wire");
+  await install(
+    entry(
+      0,
+      10,
+      [{ field: "in_port", value: 8n }],
+      [load(5, 0xeen), { type: "controller", pause: true }, { type: "resubmit", table: 1 }],
+    ),
+    entry(
+      1,
+      10,
+      [
+        { field: "reg5", value: 2n },
+        { field: "tun_src", value: ipToBigInt("10.10.0.11") },
+        { field: "tunnel_id", value: 0x123456n },
+      ],
+      [{ type: "output", port: 2 }],
+    ),
+  );
+  const inner = udpFrame("10.244.1.5", "10.244.2.9");
+  const vxlan = Buffer.concat([Buffer.from("0800000012345600", "hex"), inner]);
+  const ends = { src: "10.10.0.11", dst: "10.10.0.12" };
+  const udp = buildUdp({ ...ends, srcPort: 50_000, dstPort: 4789 }, vxlan);
+  const outer = buildEthernet(
+    { src: "0a:00:00:00:00:99", dst: hardware, etherType: etherType.ipv4 },
+    buildIp({ ...ends, protocol: ipProtocol.udp }, udp),
+  );
+  const before2 = await packetsOut(2);
+  await inject("wire", outer);
+  const { frame, view } = await nextPacketIn();
+  assert.deepStrictEqual(Buffer.from(view.packet), inner);
+  assert.equal(view.inPort(), 8);
+  assert.equal(view.tunnelSource(), "10.10.0.11");
+  assert.equal(view.tunnelId(), 0x123456n);
+  connection.sendFrame(resumeFrame(frame, [{ xreg: 2, value: 2n }]));
+  await until(async () => (await packetsOut(2)) === before2 + 1n, "the packet at port 2");
+  assert.deepStrictEqual(connection.errors, []);
+});
