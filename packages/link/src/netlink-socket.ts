@@ -49,6 +49,9 @@ const MAX_BATCH_MESSAGES = 32;
 const MAX_BATCH_BYTES = 32 << 10;
 const RECEIVE_TIMEOUT_SECONDS = 10;
 
+/** For receiving without waiting: used and copied within one turn, so one serves all sockets. */
+const sharedBuffer = Buffer.alloc(RECEIVE_BYTES);
+
 /** What came back for one request. */
 export interface Reply {
   readonly acknowledgement: Acknowledgement;
@@ -70,7 +73,8 @@ interface Pending {
 export class NetlinkSocket {
   readonly #descriptor: number;
   readonly #object: string;
-  readonly #buffer = Buffer.alloc(RECEIVE_BYTES);
+  /** For receiving on a pool thread; made when first needed, because most sockets live for one pod's wiring. */
+  #poolBuffer: Buffer | undefined;
   readonly #queue: Pending[] = [];
   #sequence = 0;
   #running: Promise<void> | undefined;
@@ -174,18 +178,18 @@ export class NetlinkSocket {
     if (sent.value !== frames.length) throw this.#systemCall("send", sent.errno);
     while (batch.size > 0) {
       // Answers to requests are queued before send returns; further parts of a dump are made while they are read.
-      let received = isDump
-        ? await receiveInPool(this.#descriptor, this.#buffer, 0)
-        : receiveNow(this.#descriptor, this.#buffer, 0);
-      if (received.value < 0 && received.errno === EAGAIN && !isDump) {
-        received = await receiveInPool(this.#descriptor, this.#buffer, 0);
+      let buffer: Buffer = sharedBuffer;
+      let received = isDump ? undefined : receiveNow(this.#descriptor, buffer, 0);
+      if (received === undefined || (received.value < 0 && received.errno === EAGAIN)) {
+        buffer = this.#poolBuffer ??= Buffer.alloc(RECEIVE_BYTES);
+        received = await receiveInPool(this.#descriptor, buffer, 0);
       }
       if (received.value < 0) {
         if (received.errno === EINTR) continue;
         throw this.#systemCall("recv", received.errno);
       }
       // Payloads outlive the buffer.
-      this.#accept(Buffer.from(this.#buffer.subarray(0, received.value)), batch);
+      this.#accept(Buffer.from(buffer.subarray(0, received.value)), batch);
     }
   }
 
