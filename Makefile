@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 TEST := node --test --test-reporter=./tools/test-reporter.ts
 
-.PHONY: help setup setup-kubernetes check types lint format-check generated format test unit system verify demo bench clean
+.PHONY: help setup setup-kubernetes check types lint format-check generated format test unit system verify demo bench build clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -55,6 +55,9 @@ demo: setup ## three nodes, real pods, entries that appear with the first packet
 
 bench: setup ## measure side by side with peers; a table of ratios
 	@node bench/main.ts
+
+build: setup ## one JavaScript file per program in build/, for images
+	@node tools/build.ts
 
 clean: ## take away what the lab may have left
 	@bin/fabric-lab down --name demo || true
