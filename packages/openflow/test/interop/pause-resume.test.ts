@@ -287,21 +287,11 @@ test("a packet out of a tunnel tells its far end and its key", async () => {
     portStatusSecondary: 0,
   });
   const hardware = "aa:55:aa:55:00:01";
-  await ovs.vsctl(
-    ...[
-      "add-br",
-      "br-wire",
-      "--",
-      "set",
-      "bridge",
-      "br-wire",
-      "datapath_type=dummy",
-      `other_config:hwaddr="${hardware}"`,
-    ],
-    ...["--", "add-port", "br-wire", "wire", "--", "set", "interface", "wire", "type=dummy"],
-    ...["--", "add-port", "br0", "vxlan", "--", "set", "interface", "vxlan", "type=vxlan", "ofport_request=8"],
-    ...["options:remote_ip=flow", "options:key=flow"],
-  );
+  const wire = `add-br br-wire -- set bridge br-wire datapath_type=dummy other_config:hwaddr="${hardware}"`;
+  const port = "-- add-port br-wire wire -- set interface wire type=dummy";
+  const tunnel = "-- add-port br0 vxlan -- set interface vxlan type=vxlan ofport_request=8";
+  const options = "options:remote_ip=flow options:key=flow";
+  await ovs.vsctl(...[wire, port, tunnel, options].join(" ").split(" "));
   await ovs.appctl("netdev-dummy/ip4addr", "br-wire", "10.10.0.12/24");
   await ovs.appctl("ovs/route/add", "10.10.0.12/24", "br-wire");
   await install(
