@@ -5,8 +5,8 @@ import { down } from "./down.ts";
 import { LabError } from "./errors.ts";
 import { type Pod, podKey } from "./kubelet/pod-model.ts";
 import type { PodRecord } from "./kubelet/sandbox.ts";
-import { LabApi, type WatchHandlers } from "./lab-api.ts";
-import { podResource } from "./resources.ts";
+import { documents, LabApi, type WatchHandlers } from "./lab-api.ts";
+import { podResource } from "@beyondfabric/kube";
 import { hostNamespaceOf, inNamespace, nodeEnvironment, nodeNamespaceOf, podRecord } from "./machine-command.ts";
 import { labNames, type LabNames, type NodePaths, nodePaths } from "./names.ts";
 import { type CommandResult, forEachBounded, run, type RunOptions, sleep } from "./process/run.ts";
@@ -192,7 +192,7 @@ export class Lab {
     const waiting = new Set(pods.map((name) => splitPod(name).join("/")));
     const api = new LabApi(this.kubeconfig);
     await forEachBounded(pods, 16, async (pod) => await api.remove(podResource, ...splitPod(pod)));
-    api.close();
+    await api.close();
     await this.#watchPods(timeoutMs, () => waiting.size === 0, {
       deleted: (pod) => waiting.delete(podKey(pod)),
       synced: (present) => {
@@ -288,7 +288,7 @@ export class Lab {
     const inTime = await finished.promise;
     clearTimeout(timer);
     await watch.stop();
-    api.close();
+    await api.close();
     if (!inTime) throw new LabError("LAB_TIMEOUT", await handlers.refused());
   }
 }
@@ -327,10 +327,6 @@ export function podManifest(request: PodRequest): Record<string, unknown> {
       ...request.spec,
     },
   };
-}
-
-function documents(objects: readonly unknown[]): string {
-  return objects.map((object) => JSON.stringify(object)).join("\n");
 }
 
 function isReady(pod: Pod): boolean {

@@ -64,8 +64,7 @@ export async function startControlPlane(
   for (const process of processes) await process.start();
   const api = new LabApi(names.kubeconfig);
   await untilReady(api, processes);
-  if (agentKubeconfig !== names.kubeconfig)
-    for (const manifest of readManifests(AGENT_ROLES)) await api.apply(manifest);
+  if (agentKubeconfig !== names.kubeconfig) await api.apply(readManifests(AGENT_ROLES));
   return { processes, api, agentKubeconfig };
 }
 

@@ -3,7 +3,7 @@ import { LabError, messageOf } from "../errors.ts";
 import { sleep } from "../process/run.ts";
 import { Semaphore } from "../process/semaphore.ts";
 import type { LabApi, Watch } from "../lab-api.ts";
-import { nodeResource, podResource } from "../resources.ts";
+import { nodeResource, podResource } from "@beyondfabric/kube";
 import { readNetworkConfiguration } from "./cni.ts";
 import { type Node, type Pod, podKey } from "./pod-model.ts";
 import { timestamp } from "./pod-status.ts";
@@ -157,7 +157,8 @@ export class Kubelet {
           reason,
           message,
           warning,
-          `kubelet ${this.node}`,
+          "kubelet",
+          this.node,
         );
       },
     };
@@ -204,7 +205,7 @@ export class Kubelet {
     const name = this.node;
     const existing = await api.get<Node>(nodeResource, undefined, name);
     if (existing === undefined)
-      await api.create(nodeResource, undefined, {
+      await api.create(nodeResource, {
         apiVersion: "v1",
         kind: "Node",
         metadata: { name, labels },

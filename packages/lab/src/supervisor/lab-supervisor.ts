@@ -7,7 +7,7 @@ import type { Node, Pod } from "../kubelet/pod-model.ts";
 import { CHECKOUT, hostNumber, type LabNames, labNames, nodeNumber } from "../names.ts";
 import { forEachBounded, runChecked, sleep } from "../process/run.ts";
 import { fileTail, type SupervisedProcess } from "../process/supervised-process.ts";
-import { nodeResource, podResource } from "../resources.ts";
+import { nodeResource, podResource } from "@beyondfabric/kube";
 import { hostAddress } from "../topology/address-plan.ts";
 import { createHostNamespace, createManagementNetwork, createWireNamespace, wirePort } from "../topology/namespaces.ts";
 import {
@@ -246,7 +246,7 @@ export class LabSupervisor implements ControlOperations {
       await vsctl(this.#wire.runDirectory, [...WIRE_BRIDGE, ...ports]);
     });
     await this.#step("definitions and default network", async () => {
-      for (const manifest of this.#manifests()) await this.#control!.api.apply(manifest);
+      await this.#control!.api.apply(this.#manifests());
     });
     // As in a real cluster the Node object is there before the agent that runs on it.
     for (const node of nodes) node.startKubelet();

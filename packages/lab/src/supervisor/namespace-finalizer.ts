@@ -2,7 +2,7 @@ import { messageOf } from "../errors.ts";
 import type { ObjectMeta } from "../kubelet/pod-model.ts";
 import type { LabApi, Watch } from "../lab-api.ts";
 import { sleep } from "../process/run.ts";
-import { namespaceResource } from "../resources.ts";
+import { namespaceResource } from "@beyondfabric/kube";
 
 interface Namespace {
   readonly metadata: ObjectMeta;
@@ -57,13 +57,10 @@ export class NamespaceFinalizer {
     const { signal } = this.#abort;
     while (!signal.aborted) {
       try {
-        const resources = (await this.#api.namespacedResources()).filter((resource) => resource.plural !== "events");
-        for (const resource of resources) await this.#api.removeAll(resource, name);
-        const left = await Promise.all(resources.map(async (resource) => await this.#api.count(resource, name)));
-        if (left.every((count) => count === 0)) {
-          await this.#api.finalizeNamespace(name);
-          return;
-        }
+        const kinds = (await this.#api.namespacedKinds()).filter((kind) => !kind.startsWith("events"));
+        await this.#api.empty(name, kinds);
+        await this.#api.finalizeNamespace(name);
+        return;
       } catch (error) {
         this.#log(`namespace ${name}: ${messageOf(error)}`);
       }

@@ -2,7 +2,7 @@ import { messageOf } from "../errors.ts";
 import type { Node, Pod } from "../kubelet/pod-model.ts";
 import { timestamp } from "../kubelet/pod-status.ts";
 import type { LabApi, Watch } from "../lab-api.ts";
-import { nodeResource, podResource } from "../resources.ts";
+import { nodeResource, podResource } from "@beyondfabric/kube";
 import { awaitsNode, chooseNode } from "../scheduler.ts";
 
 /** Runs {@link chooseNode} against a cluster: watches pods and nodes, and binds what waits. */
