@@ -69,7 +69,7 @@ export function renderReport(results: Results, baseline?: Results): string {
   }
   const notes = [
     "",
-    `Medians of ${results.runs} alternating runs; a ratio's interval is a 95 % bootstrap, an absolute figure's the span of its runs. ` +
+    `Medians of ${results.runs} alternating runs (\`scale\`: one reading); a ratio's interval is a 95 % bootstrap, an absolute figure's the span of its runs. ` +
       `Open vSwitch ${results.versions.openvswitch}, userspace datapath, Node ${results.versions.node}.`,
   ];
   for (const [scenario, message] of Object.entries(results.failures))

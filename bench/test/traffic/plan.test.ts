@@ -7,6 +7,7 @@ import {
   newFlows,
   packetCount,
   planSeconds,
+  returningFlows,
   schedule,
   type PlannedPacket,
   type TrafficPlan,
@@ -72,6 +73,17 @@ void describe("plans", () => {
       lastSeen.set(flow, due);
     }
     assert.equal(lastSeen.size, 100);
+  });
+
+  void it("returning flows come back once, two seconds later", () => {
+    const all = copies(returningFlows(3000, 1000, variation));
+    assert.equal(all.length, 6000);
+    const opened = new Map<number, number>();
+    for (const { flow, index, due } of all) {
+      if (index === 0) opened.set(flow, due);
+      else assert.ok(Math.abs(due - opened.get(flow)! - 2) < 1e-9);
+    }
+    assert.equal(opened.size, 3000);
   });
 
   void it("a scattered prefix is a permutation: random looks, no address twice", () => {
