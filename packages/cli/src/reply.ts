@@ -112,6 +112,7 @@ export const statusReply: Shape<StatusReply> = object<StatusReply>({
       missesPerSecond: number,
       droppedPerSecond: number,
       droppedTotal: number,
+      lastSeen: number,
     }),
   ),
   memoryBytes: number,

@@ -22,7 +22,7 @@ export function formatStatus(status: StatusReply, view: StatusView): string {
   ];
   lines.push("", ...addressTable(status));
   if (status.noisy.length > 0) {
-    const [heading, ...rows] = formatTable(noisyColumns(view.wide), status.noisy);
+    const [heading, ...rows] = formatTable(noisyColumns(view), status.noisy);
     lines.push("", heading!, ...rows.map((row) => paint("bad", row)));
   }
   return lines.join("\n");
@@ -87,12 +87,13 @@ function addressTable({ addresses }: StatusReply): string[] {
   );
 }
 
-function noisyColumns(wide: boolean): Column<StatusReply["noisy"][number]>[] {
+function noisyColumns({ wide, now }: StatusView): Column<StatusReply["noisy"][number]>[] {
   return [
     { heading: "NOISY POD", cell: ({ pod }) => pod },
     ...(wide ? [{ heading: "PORT", cell: ({ ofport }: { ofport: number }) => ofport, right: true }] : []),
     { heading: "MISSES/S", cell: ({ missesPerSecond }) => perSecond(missesPerSecond), right: true },
     { heading: "DROPPED/S", cell: ({ droppedPerSecond }) => perSecond(droppedPerSecond), right: true },
     { heading: "DROPPED", cell: ({ droppedTotal }) => droppedTotal, right: true },
+    { heading: "LAST SEEN", cell: ({ lastSeen }) => `${duration(now - lastSeen)} ago` },
   ];
 }

@@ -63,9 +63,9 @@ describe("fabricctl status", () => {
         default   10.244.0.0/26       6         64
         default   fd00:244::/122      6         64
 
-        NOISY POD       PORT   MISSES/S   DROPPED/S   DROPPED
-        <default/flood      7        497       49503   1234567>
-        <default/scan      11         60         0.4        12>
+        NOISY POD       PORT   MISSES/S   DROPPED/S   DROPPED   LAST SEEN
+        <default/flood      7        497       49503   1234567   0s ago>
+        <default/scan      11         60         0.4        12   1m35s ago>
       `),
     );
   });

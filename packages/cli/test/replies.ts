@@ -47,8 +47,22 @@ export const flooded: StatusReply = {
   switch: { ...healthy.switch, failMode: "standalone", verdictEntries: 20_000 },
   misses: { ...healthy.misses, perSecond: 497.6 },
   noisy: [
-    { pod: "default/flood", ofport: 7, missesPerSecond: 497.2, droppedPerSecond: 49_503, droppedTotal: 1_234_567 },
-    { pod: "default/scan", ofport: 11, missesPerSecond: 60, droppedPerSecond: 0.4, droppedTotal: 12 },
+    {
+      pod: "default/flood",
+      ofport: 7,
+      missesPerSecond: 497.2,
+      droppedPerSecond: 49_503,
+      droppedTotal: 1_234_567,
+      lastSeen: now - 400,
+    },
+    {
+      pod: "default/scan",
+      ofport: 11,
+      missesPerSecond: 60,
+      droppedPerSecond: 0.4,
+      droppedTotal: 12,
+      lastSeen: now - 95_000,
+    },
   ],
 };
 
