@@ -140,7 +140,7 @@ function logFile(lab: LabNames, machine: string, component: string): string {
     ovsdb: "ovs/ovsdb-server.log",
     agent: "agent.log",
   };
-  if (machine !== "-") {
+  if (machine !== "-" && component !== "kubelet") {
     const file = files[component];
     if (file === undefined)
       throw new LabError(
@@ -149,7 +149,9 @@ function logFile(lab: LabNames, machine: string, component: string): string {
       );
     return join(nodePaths(lab, machine).directory, file);
   }
-  if (component === "supervisor") return join(lab.directory, "supervisor.log");
+  // The kubelets and the scheduler are parts of the supervisor.
+  if (component === "supervisor" || component === "kubelet" || component === "scheduler")
+    return join(lab.directory, "supervisor.log");
   if (component.startsWith("wire-")) return join(lab.directory, "wire", files[component.slice(5)] ?? component);
   return join(lab.directory, "control-plane", `${component}.log`);
 }
