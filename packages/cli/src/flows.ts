@@ -14,7 +14,7 @@ export function formatFlows({ flows }: FlowsReply, wide: boolean, paint: Paint):
       const packets = rows.reduce((sum, row) => sum + row.packets, 0);
       const [heading, ...lines] = formatTable(wide ? wideColumns : columns, rows);
       return [
-        `table ${visible(table)}: ${rows.length} ${rows.length === 1 ? "entry" : "entries"}, ${packets} packets`,
+        `table ${visible(table)}: ${rows.length} ${rows.length === 1 ? "entry" : "entries"}, ${packets} ${packets === 1 ? "packet" : "packets"}`,
         `  ${paint("faint", heading!)}`,
         ...lines.map((line, index) => `  ${rows[index]!.kind === "foreign" ? paint("bad", line) : line}`),
       ].join("\n");
@@ -30,7 +30,7 @@ const counters: readonly Column<FlowRow>[] = [
 
 const columns: readonly Column<FlowRow>[] = [
   ...counters,
-  { heading: "ENTRY", cell: (row) => meaning(row) ?? row.text },
+  { heading: "ENTRY", cell: (row) => meaning(row) ?? brief(row.text) },
 ];
 
 const wideColumns: readonly Column<FlowRow>[] = [
@@ -38,6 +38,11 @@ const wideColumns: readonly Column<FlowRow>[] = [
   { heading: "MEANING", cell: (row) => meaning(row) ?? "-" },
   { heading: "ENTRY", cell: ({ text }) => text },
 ];
+
+/** The heading names the table, and cookies are for debugging the agent: `wide` has both. */
+function brief(text: string): string {
+  return text.replace(/^cookie=0x[\da-f]+, ?/, "").replace(/^table=\d+, ?/, "");
+}
 
 function meaning({ source, destination, explanation }: FlowRow): string | undefined {
   const ends =

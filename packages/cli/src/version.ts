@@ -12,7 +12,7 @@ export function ownVersion(): string {
 export function formatVersion(reply: VersionReply): string {
   return [
     ["fabric-node", `${reply.version} on ${reply.node}`],
-    ["OVS", `${reply.ovs ?? "not connected"}, OpenFlow ${reply.openflow}`],
+    ["OVS", `${reply.ovs ?? "unknown"}, OpenFlow ${reply.openflow}`],
     ["runtime", reply.runtime],
   ]
     .map(([name, text]) => `${name!.padEnd(11)}   ${visible(text!)}`)

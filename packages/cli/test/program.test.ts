@@ -99,8 +99,8 @@ describe("fabricctl flows", () => {
       golden(`
         table classify: 2 entries, 9 packets
           KIND      PACKETS   BYTES   ENTRY
-          base            9   980 B   table=0,priority=10,in_port=LOCAL actions=resubmit(,1)
-          <foreign         0     0 B   table=0,priority=1 actions=NORMAL>
+          base            9   980 B   priority=10,in_port=LOCAL actions=resubmit(,1)
+          <foreign         0     0 B   priority=1 actions=NORMAL>
 
         table egress: 1 entry, 1024 packets
           KIND      PACKETS     BYTES   ENTRY
@@ -113,7 +113,7 @@ describe("fabricctl flows", () => {
     const [, , base] = (await printed(flows, "flows", "-o", "wide")).split("\n");
     assert.equal(
       base,
-      "  base            9   980 B   -         table=0,priority=10,in_port=LOCAL actions=resubmit(,1)",
+      "  base            9   980 B   -         cookie=0xbf01010100000001, priority=10,in_port=LOCAL actions=resubmit(,1)",
     );
     assert.match(await printed(flows, "flows", "-owide"), /allow: same network +table=4,priority=100,ip,/);
   });

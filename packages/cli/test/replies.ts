@@ -127,11 +127,17 @@ export const flows: FlowsReply = {
     {
       table: "classify",
       kind: "base",
-      text: "table=0,priority=10,in_port=LOCAL actions=resubmit(,1)",
+      text: "cookie=0xbf01010100000001, priority=10,in_port=LOCAL actions=resubmit(,1)",
       packets: 9,
       bytes: 980,
     },
-    { table: "classify", kind: "foreign", text: "table=0,priority=1 actions=NORMAL", packets: 0, bytes: 0 },
+    {
+      table: "classify",
+      kind: "foreign",
+      text: "cookie=0x0, table=0, priority=1 actions=NORMAL",
+      packets: 0,
+      bytes: 0,
+    },
     {
       table: "egress",
       kind: "verdict",
