@@ -12,6 +12,7 @@ import {
   type Resource,
 } from "./resources.ts";
 import { applyDefaults, prune, structuralProblems, validate } from "./schema/structural.ts";
+import { brokenRules } from "./schema/rules.ts";
 import { fieldError, type StatusCause } from "./status.ts";
 import type { Store } from "./store.ts";
 import type { Strategy } from "./kinds/strategy.ts";
@@ -256,11 +257,16 @@ function customStrategy(custom: CustomVersion): Strategy {
       prune(object, schema, "", true);
       applyDefaults(object, schema);
     },
-    validate: (object) => validate(object, schema, true),
-    validateStatus(object) {
+    validate(object, old) {
+      const causes = validate(object, schema, true);
+      // Rules may rely on the types that the schema promises.
+      return causes.length > 0 ? causes : brokenRules(object, old, schema);
+    },
+    validateStatus(object, old) {
       prune(object, schema, "", true);
       applyDefaults(object, schema);
-      return validate(object, schema, true);
+      const causes = validate(object, schema, true);
+      return causes.length > 0 ? causes : brokenRules(object, old, schema);
     },
   };
 }

@@ -42,7 +42,12 @@ export const features: readonly Feature[] = [
   row("CRD scale subresource", false, true, ""),
   row("CRD conversion webhooks", false, true, "embedded: strategy None only"),
   row("CRD selectable fields", true, false, "field selectors over spec.versions[].selectableFields"),
-  row("CEL validation rules", false, false, "x-kubernetes-validations is accepted and ignored"),
+  row(
+    "CEL validation rules",
+    true,
+    false,
+    "embedded: operators, has, list macros, strings, ip and cidr; rules that use more are ignored; no cost estimation, no messageExpression",
+  ),
   row("ValidatingAdmissionPolicy", false, false, ""),
   row("admission webhooks", false, true, ""),
   row("endPort", true, false, "NetworkPolicy ports[].endPort; Kubernetes 1.20 drops the field"),

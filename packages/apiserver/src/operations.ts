@@ -159,7 +159,7 @@ export class Operations {
     const causes: StatusCause[] = [];
     if (subresource === "") {
       strategy?.prepareUpdate?.(next, before);
-      causes.push(...(strategy?.validate?.(next) ?? []), ...(strategy?.validateUpdate?.(next, before) ?? []));
+      causes.push(...(strategy?.validate?.(next, before) ?? []), ...(strategy?.validateUpdate?.(next, before) ?? []));
     } else causes.push(...(strategy?.validateStatus?.(next, before) ?? []));
     causes.push(...metadataProblems(next.metadata, resource.nameRule), ...newFinalizers(old, next));
     this.#refuse(resource, next, causes);

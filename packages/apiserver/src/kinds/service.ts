@@ -5,6 +5,7 @@ import { childObject, isObject, listOf, objectOf, objectsOf, textOf, textsOf, ty
 import type { KubeObject } from "../object.ts";
 import { fieldError, type StatusCause } from "../status.ts";
 import { isIP } from "node:net";
+import { addressToNumber, numberToAddress } from "../address.ts";
 import type { Strategy } from "./strategy.ts";
 
 const NODE_PORTS = { first: 30_000, last: 32_767 };
@@ -31,29 +32,6 @@ export function parseServiceRange(cidr: string): ServiceRange {
   const mask = (1n << BigInt(bits - length)) - 1n;
   const size = Math.min(2 ** (bits - length), 65_536);
   return { family: version === 4 ? "IPv4" : "IPv6", base: addressToNumber(address) & ~mask, size };
-}
-
-function addressToNumber(address: string): bigint {
-  if (isIP(address) === 4) return address.split(".").reduce((sum, part) => sum * 256n + BigInt(part), 0n);
-  const [head = "", tail] = address.split("::");
-  const groups = (text: string): string[] => (text === "" ? [] : text.split(":"));
-  const left = groups(head);
-  const right = tail === undefined ? [] : groups(tail);
-  const zeros = Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => "0");
-  return [...left, ...zeros, ...right].reduce((sum, part) => sum * 65_536n + BigInt(`0x${part}`), 0n);
-}
-
-function numberToAddress(value: bigint, family: ServiceRange["family"]): string {
-  if (family === "IPv4") return [24n, 16n, 8n, 0n].map((shift) => String((value >> shift) & 255n)).join(".");
-  const groups = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - 16 * index)) & 0xffffn).toString(16));
-  const full = groups.join(":");
-  // RFC 5952: the longest run of at least two zero groups becomes "::".
-  const runs = [...full.matchAll(/(?:^|:)0(?::0)+(?=:|$)/g)].sort((a, b) => b[0].length - a[0].length);
-  const run = runs[0];
-  if (run === undefined) return full;
-  const before = full.slice(0, run.index);
-  const after = full.slice(run.index + run[0].length);
-  return `${before}::${after.startsWith(":") ? after.slice(1) : after}`;
 }
 
 /** What other services hold; asked anew for every allocation, since services come and go. */

@@ -10,8 +10,8 @@ export interface Strategy {
   prepareCreate?: (object: KubeObject) => void;
   /** Defaults for an update through the main endpoint, and what an update may not touch. */
   prepareUpdate?: (object: KubeObject, old: KubeObject) => void;
-  /** What breaks the kind's rules. */
-  validate?: (object: KubeObject) => StatusCause[];
+  /** What breaks the kind's rules; `old` is the object before an update. */
+  validate?: (object: KubeObject, old?: KubeObject) => StatusCause[];
   /** What may not change; called for the main endpoint only. */
   validateUpdate?: (object: KubeObject, old: KubeObject) => StatusCause[];
   /** Rules for a change through `/status`. */

@@ -12,6 +12,7 @@ import {
   type KeyObject,
 } from "node:crypto";
 import { isIP } from "node:net";
+import { addressToNumber } from "../address.ts";
 import {
   bitString,
   boolean,
@@ -129,15 +130,8 @@ function certificate(request: Request): string {
 }
 
 function addressBytes(address: string): Buffer {
-  if (isIP(address) === 4) return Buffer.from(address.split(".").map(Number));
-  const [head = "", tail] = address.split("::");
-  const groups = (text: string): string[] => (text === "" ? [] : text.split(":"));
-  const left = groups(head);
-  const right = tail === undefined ? [] : groups(tail);
-  const zeros = Array.from({ length: Math.max(0, 8 - left.length - right.length) }, () => "0");
-  const bytes = Buffer.alloc(16);
-  [...left, ...zeros, ...right].forEach((group, index) => bytes.writeUInt16BE(Number.parseInt(group, 16), index * 2));
-  return bytes;
+  const digits = isIP(address) === 4 ? 8 : 32;
+  return Buffer.from(addressToNumber(address).toString(16).padStart(digits, "0"), "hex");
 }
 
 function alternativeNames(names: readonly string[]): Buffer {
