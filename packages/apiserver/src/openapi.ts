@@ -20,7 +20,7 @@ export function openApi(catalogue: Catalogue, path: string, accept: string): Ser
     const wantsProtobuf = acceptedTypes(accept)[0]?.type.includes("protobuf") === true;
     // The type that clients ask for has an "@" in it, which they cannot parse in an answer.
     return wantsProtobuf
-      ? { type: "application/octet-stream", body: emptyProtobufDocument() }
+      ? { type: "application/octet-stream", body: protobufDocument(catalogue) }
       : json({ swagger: "2.0", info: INFO, paths: {}, definitions: {} });
   }
   if (path === "/openapi/v3") return json({ paths: index(catalogue) });
@@ -36,12 +36,41 @@ function json(value: unknown): ServedDocument {
   return { type: "application/json", body: Buffer.from(JSON.stringify(value)) };
 }
 
-/** The OpenAPI 2 document with nothing in it but `swagger` and `info`, in protobuf: older clients accept no JSON. */
-function emptyProtobufDocument(): Buffer {
-  const field = (number: number, content: Buffer): Buffer =>
-    Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
-  const info = Buffer.concat([field(1, Buffer.from(INFO.title)), field(2, Buffer.from(INFO.version))]);
-  return Buffer.concat([field(1, Buffer.from("2.0")), field(2, info)]);
+/**
+ * The OpenAPI 2 document in protobuf (openapiv2.proto of gnostic): older clients accept no JSON here. It says only
+ * which kinds can be patched, and that `dryRun` is understood.
+ */
+function protobufDocument(catalogue: Catalogue): Buffer {
+  const paths: Buffer[] = [];
+  const dryRun = bytesField(
+    8,
+    bytesField(1, bytesField(2, bytesField(3, bytesField(2, "query"), bytesField(4, "dryRun")))),
+  );
+  for (const resource of catalogue.all()) {
+    if (!resource.stored) continue;
+    for (const version of resource.versions) {
+      const kind = JSON.stringify({ group: resource.group, version, kind: resource.kind });
+      const extension = bytesField(
+        13,
+        bytesField(1, "x-kubernetes-group-version-kind"),
+        bytesField(2, bytesField(2, kind)),
+      );
+      const namespace = resource.namespaced ? "namespaces/{namespace}/" : "";
+      const path = `/${pathOf(resource.group, version)}/${namespace}${resource.plural}/{name}`;
+      paths.push(bytesField(2, bytesField(1, path), bytesField(2, bytesField(8, dryRun, extension))));
+    }
+  }
+  const info = bytesField(2, bytesField(1, INFO.title), bytesField(2, INFO.version));
+  return Buffer.concat([bytesField(1, "2.0"), info, bytesField(8, ...paths)]);
+}
+
+/** A length-delimited protobuf field. */
+function bytesField(number: number, ...content: (string | Buffer)[]): Buffer {
+  const body = Buffer.concat(content.map((part) => Buffer.from(part)));
+  const length: number[] = [];
+  let rest = body.length;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) length.push((rest % 128) | 0x80);
+  return Buffer.concat([Buffer.from([(number << 3) | 2, ...length, rest]), body]);
 }
 
 function pathOf(group: string, version: string): string {
