@@ -299,6 +299,7 @@ export class FabricNode {
   async #converge(): Promise<void> {
     if (!this.#cache.synchronised) return;
     await this.#step("restore", () => this.#restore());
+    this.#attachments.refresh();
     await this.#step("switch", () => this.#declare());
     await this.#step("uplink", () => this.#ensureUplink());
     await this.#step("blocks", () => this.#ensureBlocks());
@@ -432,6 +433,7 @@ export class FabricNode {
     });
     this.#hostReady = await this.#host.ensure({
       hostInterface: hostInterfaceName,
+      captured: this.#declaration().uplink?.nic,
       mtu: this.#podMtu(),
       nodeAddresses,
       subnets: this.#topology.subnets.flatMap(({ families, natOutgoing }) =>

@@ -4,7 +4,7 @@
  */
 import type { LocalPort } from "@beyondfabric/datapath";
 import { Transaction, type Cache, type InterfaceRow } from "@beyondfabric/ovsdb";
-import { isIp, isMac, parseIp, parseMac, type Ip, type Mac } from "@beyondfabric/packet";
+import { isIp, isMac, parseCidr, parseIp, parseMac, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { createHash } from "node:crypto";
 import { firstPodPortNumber, type SwitchTables } from "../switch/database.ts";
 
@@ -25,6 +25,11 @@ export interface PodPort {
   readonly mtu: number;
   /** ms since the epoch */
   readonly created: number;
+  /**
+   * Further source prefixes that an administrator allows the port to use: `beyondfabric.io/allowed-sources` in the
+   * `external_ids` of its interface, a comma list. Whoever may write there owns the switch.
+   */
+  readonly allowedSources: readonly Cidr[];
 }
 
 /**
@@ -58,7 +63,19 @@ export function portOf(row: InterfaceRow): PodPort | undefined {
     ofport: row.ofport_request ?? row.ofport ?? -1,
     mtu: Number(id("mtu") ?? 0),
     created: Number(id("created") ?? 0),
+    allowedSources: prefixes(id("allowed-sources") ?? ""),
   };
+}
+
+/** Prefixes of a comma list; what is none is left out: no consent is given by mistake. */
+function prefixes(text: string): Cidr[] {
+  return text.split(",").flatMap((each) => {
+    try {
+      return each === "" ? [] : [parseCidr(each.trim())];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** Every pod port in the database. */
@@ -140,6 +157,7 @@ export function localPortOf(port: PodPort): LocalPort {
     ofport: port.ofport,
     mac: port.mac,
     addresses: port.addresses,
+    ...(port.allowedSources.length === 0 ? {} : { allowedSources: port.allowedSources }),
     pod: `${port.namespace}/${port.name}`,
     uid: port.uid,
   };

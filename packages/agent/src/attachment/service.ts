@@ -13,7 +13,7 @@ import {
 } from "@beyondfabric/cni";
 import { routerMac, type LocalPort } from "@beyondfabric/datapath";
 import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
-import { ipFamily, type Ip } from "@beyondfabric/packet";
+import { formatCidr, ipFamily, type Ip } from "@beyondfabric/packet";
 import type { Logger } from "../log.ts";
 import type { SwitchTables } from "../switch/database.ts";
 import { macOf } from "./mac.ts";
@@ -26,7 +26,7 @@ import {
   PortNumbers,
   type PodPort,
 } from "./ports.ts";
-import { checkPodInterface, makePodInterface, removeHostInterface, type Kernel } from "./wiring.ts";
+import { checkPodInterface, makePodPair, removeHostInterface, setUpPodEnd, type Kernel } from "./wiring.ts";
 
 /** Addresses for a pod, from the blocks of this node. */
 export interface PodAddresses {
@@ -53,6 +53,7 @@ export interface AttachmentServiceOptions {
   readonly addresses: PodAddresses;
   readonly entries: {
     addPod(port: LocalPort): Promise<void>;
+    replacePod(port: LocalPort): Promise<void>;
     removePod(ofport: number): Promise<void>;
   };
   readonly facts: {
@@ -93,6 +94,21 @@ export class AttachmentService implements Attachments {
       this.#options.facts.setLocalPort(localPortOf(port));
     }
     return found;
+  }
+
+  /** Takes to heart what somebody changed in OVSDB about a pod's port: the sources that it is allowed. */
+  refresh(): void {
+    for (const found of podPorts(this.#options.cache)) {
+      const known = this.#ports.get(keyOf(found));
+      if (known === undefined || sourcesOf(known) === sourcesOf(found)) continue;
+      const port = { ...known, allowedSources: found.allowedSources };
+      this.#ports.set(keyOf(port), port);
+      const local = localPortOf(port);
+      this.#options.facts.setLocalPort(local);
+      void this.#options.entries
+        .replacePod(local)
+        .catch((error: unknown) => this.#options.logger.warn({ err: error }, "entries of a pod not replaced yet"));
+    }
   }
 
   ports(): IterableIterator<PodPort> {
@@ -162,28 +178,22 @@ export class AttachmentService implements Attachments {
         ofport: this.#numbers.draw(),
         mtu: addressing.mtu,
         created: this.#options.now(),
+        allowedSources: [],
       };
       undo.push(() => this.#numbers.release(port.ofport));
       const local = localPortOf(port);
       const entries = this.#options.entries.addPod(local);
       undo.push(() => this.#options.entries.removePod(port.ofport));
       undo.push(() => removeHostInterface(this.#options.kernel, port.hostInterface));
+      const { kernel, database, cache, bridge, datapathType } = this.#options;
+      const pair = await makePodPair(kernel, port);
+      undo.push(() => this.#removePort(port.hostInterface));
+      // The switch opens its end while the pod's end is set up.
       await Promise.all([
         entries,
-        makePodInterface(this.#options.kernel, {
-          hostInterface: port.hostInterface,
-          netns,
-          ifname,
-          mac: port.mac,
-          mtu: port.mtu,
-          addresses: port.addresses,
-          gateways: addressing.gateways,
-          checksumInSoftware: this.#options.datapathType === "netdev",
-        }),
+        database.transact(insertPodPort(cache, bridge, port)).then(() => this.#portMade(port)),
+        setUpPodEnd(pair, { ...port, gateways: addressing.gateways, checksumInSoftware: datapathType === "netdev" }),
       ]);
-      undo.push(() => this.#removePort(port.hostInterface));
-      await this.#options.database.transact(insertPodPort(this.#options.cache, this.#options.bridge, port));
-      await this.#portMade(port);
       this.#ports.set(keyOf(port), port);
       this.#options.facts.setLocalPort(local);
       return this.#attachment(port);
@@ -333,6 +343,10 @@ export class AttachmentService implements Attachments {
 }
 
 const retryRemedy = "the runtime tries again by itself; if it stays, see the log of fabric-node";
+
+function sourcesOf(port: PodPort): string {
+  return port.allowedSources.map(formatCidr).join();
+}
 
 function keyOf(port: PodPort): string {
   return `${port.container}/${port.ifname}`;

@@ -19,16 +19,20 @@ export interface Kernel {
   readonly node: RouteSocket;
 }
 
-/**
- * Makes the interface and everything on it. The userspace datapath takes frames as they leave the pod, so they must
- * leave with their checksums: `checksumInSoftware` switches the offload off at the pod's end.
- */
-export async function makePodInterface(
+/** A veth pair whose one end is in the pod's namespace. */
+export interface PodPair {
+  readonly netns: string;
+  /** Index of the pod's end in its namespace. */
+  readonly index: number;
+}
+
+/** Makes the pair: the host's end is ready for the switch, the pod's end is bare. */
+export async function makePodPair(
   { node }: Kernel,
-  wanted: PodInterface & { readonly checksumInSoftware: boolean },
-): Promise<void> {
+  wanted: Pick<PodInterface, "hostInterface" | "netns" | "ifname" | "mac" | "mtu">,
+): Promise<PodPair> {
   // The host's end is a cable: the node must not speak on it, least of all neighbour discovery.
-  const { peerIndex: index } = await node.createVeth({
+  const { peerIndex } = await node.createVeth({
     host: wanted.hostInterface,
     hostLinkLocal: false,
     hostUp: true,
@@ -37,6 +41,17 @@ export async function makePodInterface(
     peerMac: wanted.mac,
     mtu: wanted.mtu,
   });
+  return { netns: wanted.netns, index: peerIndex };
+}
+
+/**
+ * Sets up the pod's end: addresses, one way out. The userspace datapath takes frames as they leave the pod, so they must
+ * leave with their checksums: `checksumInSoftware` switches the offload off.
+ */
+export async function setUpPodEnd(
+  { netns, index }: PodPair,
+  wanted: Pick<PodInterface, "ifname" | "addresses" | "gateways"> & { readonly checksumInSoftware: boolean },
+): Promise<void> {
   const hasIpv6 = wanted.addresses.some((address) => ipFamily(address) === 6);
   setSysctls(
     {
@@ -49,20 +64,26 @@ export async function makePodInterface(
           }
         : {}),
     },
-    wanted.netns,
+    netns,
   );
-  await using pod = RouteSocket.open(wanted.netns);
-  if (wanted.checksumInSoftware) await pod.disableTransmitChecksum(wanted.ifname);
-  await pod.setLink(index, { up: true });
-  const loopback = await pod.findLink("lo");
-  if (loopback?.up === false) await pod.setLink(loopback.index, { up: true });
-  for (const address of wanted.addresses) {
-    await pod.addAddress({ dev: index, cidr: hostPrefix(address), nodad: true });
-  }
-  for (const gateway of wanted.gateways) {
-    await pod.addRoute({ dst: hostPrefix(gateway), dev: index, ...(ipFamily(gateway) === 4 ? { scope: "link" } : {}) });
-    await pod.addRoute({ dst: anywhere(gateway), gateway, dev: index });
-  }
+  await using pod = RouteSocket.open(netns);
+  // Requests of one turn travel together and are answered in order.
+  await Promise.all([
+    wanted.checksumInSoftware ? pod.disableTransmitChecksum(wanted.ifname) : undefined,
+    pod.setLink(index, { up: true }),
+    pod.findLink("lo").then((loopback) => {
+      return loopback?.up === false ? pod.setLink(loopback.index, { up: true }) : undefined;
+    }),
+    ...wanted.addresses.map((address) => pod.addAddress({ dev: index, cidr: hostPrefix(address), nodad: true })),
+    ...wanted.gateways.flatMap((gateway) => [
+      pod.addRoute({
+        dst: hostPrefix(gateway),
+        dev: index,
+        ...(ipFamily(gateway) === 4 ? { scope: "link" as const } : {}),
+      }),
+      pod.addRoute({ dst: anywhere(gateway), gateway, dev: index }),
+    ]),
+  ]);
 }
 
 /** Removes the host's end, and the pod's with it. Nothing happens when it is gone. */

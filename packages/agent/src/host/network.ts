@@ -11,6 +11,8 @@ import { ruleset, tableName } from "./ruleset.ts";
 
 export interface HostNetworkFacts {
   readonly hostInterface: string;
+  /** A NIC that a bridge took, where the kernel still sees its frames; undefined when there is none. */
+  readonly captured: string | undefined;
   /** bytes */
   readonly mtu: number;
   readonly nodeAddresses: readonly Ip[];
@@ -43,6 +45,8 @@ export class HostNetwork {
       [`ipv4/conf/${facts.hostInterface}/rp_filter`]: 0,
       [`ipv6/conf/${facts.hostInterface}/accept_dad`]: 0,
       [`ipv6/conf/${facts.hostInterface}/accept_ra`]: 0,
+      // The bridge speaks for a NIC that it took; the kernel must not answer on it as well.
+      ...(facts.captured === undefined ? {} : { [`ipv4/conf/${facts.captured}/arp_ignore`]: 8 }),
     });
     if (link.mtu !== facts.mtu || !link.up) await this.#socket.setLink(link.index, { mtu: facts.mtu, up: true });
     await this.#ensureAddresses(link.index, facts.nodeAddresses);

@@ -206,7 +206,14 @@ export class Reactor {
   /** Facts changed: packets that waited for them go on, and exactly the verdicts that depended on them are taken again. */
   factsChanged(keys: ReadonlySet<FactKey>): void {
     for (const key of keys) if (key.startsWith("address:")) this.#absent.delete(key.slice("address:".length));
-    for (const verdict of this.verdicts.dependingOn(keys)) this.#revalidate(verdict);
+    for (const verdict of this.verdicts.dependingOn(keys)) {
+      if (this.#lostAnEnd(verdict, keys)) {
+        this.counters.revoked++;
+        this.#withdraw(verdict);
+      } else {
+        this.#revalidate(verdict);
+      }
+    }
     const coarse = [...keys].some((key) => !key.startsWith("address:"));
     const waiting = coarse
       ? this.#held.takeAll()
@@ -214,27 +221,40 @@ export class Reactor {
     for (const packet of waiting) this.#answer(packet);
   }
 
+  /**
+   * Whether one of the two addresses that the verdict is about has just lost its holder. Its entry goes, whatever would be
+   * decided now: an entry is written for packets that come, and refusals of an address that is gone are none.
+   */
+  #lostAnEnd({ question }: Verdict, keys: ReadonlySet<FactKey>): boolean {
+    return [question.source, question.destination].some(
+      (address) =>
+        keys.has(`address:${address}`) &&
+        this.#facts.endpointAt(address) === undefined &&
+        this.#facts.subnetOf(address) !== undefined,
+    );
+  }
+
+  /**
+   * Takes a verdict again. A changed way is written over the old one, so that no packet of the pair is lost; anything else
+   * that changed takes the entry away, and the next packet brings what is decided then.
+   */
   #revalidate(verdict: Verdict): void {
     const decision = decide(verdict.question, this.#facts);
-    if (decision.verdict === "hold") {
-      this.counters.revoked++;
-      this.#withdraw(verdict);
-      return;
-    }
-    if (sameVerdict(verdict.decision, decision)) {
+    if (decision.verdict !== "hold" && sameVerdict(verdict.decision, decision)) {
       this.verdicts.update(verdict, decision);
       return;
     }
     this.counters.revoked++;
-    const before = flowModFor("delete_strict", verdict.question, verdict.decision, verdict.id);
-    const after = flowModFor("add", verdict.question, decision, verdict.id);
-    if (before.key === after.key) {
-      this.verdicts.update(verdict, decision);
-      this.#writes.push(after.key, after.frame, "revocation");
-    } else {
-      // Another cube: the old entry goes, and the next packet brings the new one.
-      this.#withdraw(verdict);
+    if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
+      const before = flowModFor("delete_strict", verdict.question, verdict.decision, verdict.id);
+      const after = flowModFor("add", verdict.question, decision, verdict.id);
+      if (before.key === after.key) {
+        this.verdicts.update(verdict, decision);
+        this.#writes.push(after.key, after.frame, "revocation");
+        return;
+      }
     }
+    this.#withdraw(verdict);
   }
 
   /** The switch can now send into the tunnel to this address. */

@@ -127,6 +127,17 @@ export class BridgeSession {
     await this.#channel.barrier();
   }
 
+  /** Writes the entries of a pod that changed over the old ones, and removes what is no longer there. */
+  async replacePod(port: LocalPort): Promise<void> {
+    const before = this.#pods.get(port.ofport);
+    this.#pods.set(port.ofport, port);
+    if (!this.#channel.connected || this.#base === undefined) return;
+    const { remove, write } = reconcile(this.#podFlows(port), before === undefined ? [] : this.#podFlows(before));
+    for (const flow of write) this.#channel.send(flowModFrame("add", flow, 0));
+    for (const flow of remove) this.#channel.send(flowModFrame("delete_strict", flow, 0));
+    await this.#channel.barrier();
+  }
+
   /** Removes the entries of a pod; its verdict entries go with the facts that they depend on. */
   async removePod(ofport: number): Promise<void> {
     const port = this.#pods.get(ofport);
