@@ -3,7 +3,7 @@
  * converged upon: whatever happens (a daemon that dies, an object that changes, a timer), one loop compares what should
  * be with what is, step by step, and remembers what is still wrong.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomInt } from "node:crypto";
 import { CniServer } from "@beyondfabric/cni";
 import {
   EventRecorder,
@@ -128,10 +128,11 @@ export class FabricNode {
         heldPerPort: config.limits.heldPerPort,
         holdMilliseconds: config.limits.holdMilliseconds,
         coalesceMilliseconds: 2,
-        entriesPerSecond: 500,
+        entriesPerSecond: 50,
       },
       sink: { send: (frame) => this.#session.send(frame) },
       now: () => performance.now(),
+      firstId: randomInt(1, 2 ** 32),
       onUndecodable: (error) => logger.warn({ err: error }, "a packet-in could not be read"),
     });
     this.#view.onChange((keys) => this.#reactor.factsChanged(keys));

@@ -5,6 +5,8 @@
  */
 const seenCapacity = 16_384;
 const generationMilliseconds = 5000;
+/** How many seconds' worth of entries may come at once, after a quiet time. */
+const burstSeconds = 2;
 
 export class Admission {
   readonly #perSecond: number;
@@ -17,7 +19,7 @@ export class Admission {
 
   constructor(perSecond: number) {
     this.#perSecond = perSecond;
-    this.#burst = Math.max(1, perSecond / 2);
+    this.#burst = Math.max(1, perSecond * burstSeconds);
     this.#tokens = this.#burst;
   }
 

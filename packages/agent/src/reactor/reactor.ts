@@ -4,8 +4,9 @@
  *
  * 1. it paused in the switch; its registers and the rest of its journey came in the packet-in (a continuation);
  * 2. the verdict is patched into the continuation's registers and the switch resumes it: the first packet is neither
- *    lost nor overtaken by an entry that is still on its way;
- * 3. the entry is queued and written within {@link ReactorLimits.coalesceMilliseconds}.
+ *    lost nor overtaken;
+ * 3. unless new pairs come faster than entries are worth their price, entries for the pair, there and back, go ahead of
+ *    it in the same write.
  *
  * A packet whose peer is not known yet is held, for a bounded time and in bounded number per port, and never guessed.
  */
@@ -40,7 +41,7 @@ export interface ReactorLimits {
   readonly idleMilliseconds: number;
   readonly heldPerPort: number;
   readonly holdMilliseconds: number;
-  /** Entries follow their first packet within this time (ms). */
+  /** Changes of entries that exist are gathered for so long (ms) before they are written. */
   readonly coalesceMilliseconds: number;
   /** New pairs per second that get an entry with their first packet; beyond it a pair must be seen twice. */
   readonly entriesPerSecond: number;
@@ -67,6 +68,8 @@ export interface ReactorOptions {
   readonly sink: FrameSink;
   /** Milliseconds, monotonic. */
   readonly now: () => number;
+  /** The first number of an entry, from 1 to 2^32 - 1; far from those of a former life that stand in the switch. */
+  readonly firstId?: number;
   readonly onUndecodable?: (error: unknown) => void;
 }
 
@@ -78,7 +81,7 @@ const settledMilliseconds = 5000;
 
 export class Reactor {
   readonly counters = new ReactorCounters();
-  readonly verdicts = new VerdictTable();
+  readonly verdicts: VerdictTable;
   readonly #facts: Facts;
   readonly #gate: TunnelGate;
   readonly #limits: ReactorLimits;
@@ -94,6 +97,7 @@ export class Reactor {
 
   constructor(options: ReactorOptions) {
     this.#facts = options.facts;
+    this.verdicts = new VerdictTable(options.firstId);
     this.#gate = options.gate ?? { ready: () => true };
     this.#limits = options.limits;
     this.#sink = options.sink;
@@ -155,8 +159,9 @@ export class Reactor {
       return;
     }
     this.counters.verdict(decision.verdict, decision.reason);
-    this.#resume(packet.frame, decision);
+    // Entries go ahead of the packet, in the same write: the answer to it then finds the way back open.
     this.#consider(question, decision);
+    this.#resume(packet.frame, decision);
   }
 
   #resume(frame: Buffer, decision: Settled): void {
@@ -171,18 +176,33 @@ export class Reactor {
       this.counters.withoutEntry++;
       return;
     }
-    const verdict = this.verdicts.add(question, decision, now);
-    this.#write(verdict);
+    this.#install(question, decision, now);
+    this.#considerAnswer(question, decision, now);
     for (const old of this.verdicts.beyond(this.#limits.entries)) {
       this.counters.evicted++;
       this.#withdraw(old);
     }
   }
 
-  #write(verdict: Verdict): void {
-    const revokes = verdict.decision.verdict === "deny";
-    const mod = flowModFor("add", verdict.question, verdict.decision, verdict.id);
-    this.#writes.push(mod.key, mod.frame, revokes ? "revocation" : "grant");
+  /** Whoever is spoken to answers: the way back gets its entry along with the way there, if it is open too. */
+  #considerAnswer(question: Question, decision: Settled, now: number): void {
+    const answer = answerTo(question, decision);
+    if (answer === undefined || this.verdicts.findPair(answer) !== undefined) return;
+    const back = decide(answer, this.#facts);
+    if (back.verdict !== "allow" || this.verdicts.findCube(answer, back) !== undefined) return;
+    if (back.way.kind === "tunnel" && !this.#gate.ready(back.way.destination)) return;
+    this.#install(answer, back, now);
+  }
+
+  #install(question: Question, decision: Settled, now: number): void {
+    const verdict = this.verdicts.add(question, decision, now);
+    const mod = flowModFor("add", question, decision, verdict.id);
+    this.#writes.sendNow(mod.key, mod.frame);
+  }
+
+  #write({ id, question, decision }: Verdict): void {
+    const mod = flowModFor("add", question, decision, id);
+    this.#writes.push(mod.key, mod.frame, decision.verdict === "deny" ? "revocation" : "grant");
   }
 
   #withdraw(verdict: Verdict): void {
@@ -244,6 +264,9 @@ export class Reactor {
       this.verdicts.update(verdict, decision);
       return;
     }
+    // While the cluster is still being listed, not knowing is no reason to take away what a former life decided:
+    // everything is taken again when the facts are complete.
+    if (decision.verdict === "hold" && !this.#facts.complete) return;
     this.counters.revoked++;
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
       const before = flowModFor("delete_strict", verdict.question, verdict.decision, verdict.id);
@@ -322,7 +345,10 @@ export class Reactor {
     const foreign: Flow[] = [];
     for (const flow of flows) {
       const read = verdictFromFlow(flow);
-      if (read === undefined) {
+      const known = read === undefined ? undefined : this.verdicts.get(read.id);
+      // A packet that came before this drew the same number for another pair: of the two the newer stays.
+      const drawnAgain = known !== undefined && known !== this.verdicts.findCube(read!.question, read!.decision);
+      if (read === undefined || drawnAgain) {
         foreign.push(flow);
         continue;
       }
@@ -336,6 +362,22 @@ export class Reactor {
       }
     }
     return foreign;
+  }
+
+  /**
+   * Writes again what the switch should hold and does not, because it started anew: pairs in use would otherwise send
+   * every packet here until their entries are found missing.
+   * @param present ids of the verdict entries that stand in the switch
+   */
+  rewriteMissing(present: ReadonlySet<number>): number {
+    const now = this.#now();
+    let missing = 0;
+    for (const { id, question, decision } of Array.from(this.verdicts.values())) {
+      if (present.has(id)) continue;
+      missing++;
+      this.#write(this.verdicts.add(question, decision, now, id));
+    }
+    return missing;
   }
 
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
@@ -352,6 +394,20 @@ export class Reactor {
 
 function tunnelKey(destination: Ip): string {
   return `tunnel ${destination}`;
+}
+
+/** The question that the answer to a packet will be; undefined when no answer can come. */
+function answerTo(question: Question, decision: Settled): Question | undefined {
+  if (decision.verdict !== "allow") return undefined;
+  const back = { source: question.destination, destination: question.source };
+  switch (decision.way.kind) {
+    case "local":
+      return { from: "pod", ...back };
+    case "host":
+      return { from: "host", ...back };
+    case "tunnel":
+      return { from: "tunnel", ...back, tunnelSource: decision.way.destination };
+  }
 }
 
 /** What a packet-in asks. Undefined when the packet is no IPv4 or IPv6 packet, or is cut short. */

@@ -37,6 +37,13 @@ export class WriteQueue {
     }
   }
 
+  /** Sends a write at once; what was queued about the same entry is older, and is forgotten. */
+  sendNow(key: string, frame: Buffer): void {
+    this.#revocations.delete(key);
+    this.#grants.delete(key);
+    this.#send(frame);
+  }
+
   clear(): void {
     clearTimeout(this.#timer);
     clearImmediate(this.#immediate);

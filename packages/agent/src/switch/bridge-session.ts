@@ -240,7 +240,8 @@ export class BridgeSession {
     }
     // Between the dump and this line pods may have come and gone: what is desired is what is desired now.
     const { remove, write } = reconcile(this.#desired(), others);
-    const removals = [...remove, ...reactor.adopt(verdicts)];
+    const refused = new Set(reactor.adopt(verdicts));
+    const removals = [...remove, ...refused];
     if (removals.length + write.length > 0) {
       logger.info(
         { removed: removals.length, written: write.length, kept: installed.length - removals.length },
@@ -250,6 +251,11 @@ export class BridgeSession {
     for (const [index, flow] of [...write, ...removals].entries()) {
       this.#channel.send(flowModFrame(index < write.length ? "add" : "delete_strict", flow, 0));
       if (index % sliceSize === sliceSize - 1) await new Promise((resolve) => setImmediate(resolve));
+    }
+    if (!this.#ready) {
+      const adopted = verdicts.filter((flow) => !refused.has(flow)).map(({ cookie }) => decodeCookie(cookie)!.id);
+      const missing = reactor.rewriteMissing(new Set(adopted));
+      if (missing > 0) logger.info({ missing }, "the switch had lost verdict entries; they are written again");
     }
     await this.#channel.barrier();
     if (!this.#ready) {
