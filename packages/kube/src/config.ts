@@ -1,22 +1,23 @@
 /**
  * Where the API server is and who we are: from a kubeconfig file, or from the service account inside a pod. Credentials
- * that rotate (token files, exec plug-ins) are asked for anew with every request, and cached for as long as they say.
+ * that rotate (token files, certificate files, exec plug-ins) are asked for with every request, and cached for as long as
+ * they hold.
  */
-import { execFile } from "node:child_process";
-import { readFile, stat } from "node:fs/promises";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { promisify } from "node:util";
 import { load } from "js-yaml";
+import {
+  certificateFiles,
+  checkedToken,
+  fixedCredentials,
+  joinedCredentials,
+  pairProblem,
+  tokenFile,
+  type Credentials,
+  type CredentialSource,
+} from "./credentials.ts";
 import { KubeError } from "./errors.ts";
-
-export interface Credentials {
-  readonly token?: string;
-  /** PEM */
-  readonly certificate?: string;
-  /** PEM */
-  readonly key?: string;
-}
+import { execApiVersions, execCredentials } from "./exec-plugin.ts";
 
 export interface ClusterConfig {
   /** Base URL without a trailing slash. */
@@ -38,182 +39,303 @@ export function inClusterConfig(
   environment: NodeJS.ProcessEnv = process.env,
   directory = serviceAccount,
 ): ClusterConfig {
-  const host = environment["KUBERNETES_SERVICE_HOST"];
-  const port = environment["KUBERNETES_SERVICE_PORT"];
-  if (host === undefined || port === undefined) {
+  const host = environment["KUBERNETES_SERVICE_HOST"] ?? "";
+  const port = environment["KUBERNETES_SERVICE_PORT"] ?? "";
+  if (host === "" || port === "") {
     throw new KubeError(
       "KUBE_CONFIG",
       "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, so this is no pod; name a file in `kubeconfig`",
     );
   }
-  return {
-    server: `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
-    ca: readText(`${directory}/ca.crt`, "the service account's authority"),
-    insecure: false,
-    credentials: tokenFile(`${directory}/token`),
-  };
+  const authority = `${directory}/ca.crt`;
+  const remedy = "let the pod mount its service account (automountServiceAccountToken)";
+  const ca = readText(authority, "the service account's authority", remedy);
+  if (!isPem(ca)) throw new KubeError("KUBE_CONFIG", `${authority}: holds no PEM certificate; ${remedy}`);
+  const server = `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  if (!URL.canParse(server)) {
+    throw new KubeError(
+      "KUBE_CONFIG",
+      `KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT give ${server}, which is no URL; correct them`,
+    );
+  }
+  return { server, ca, insecure: false, ...asConfig(tokenFile(`${directory}/token`, remedy)) };
 }
-
-interface RawKubeconfig {
-  readonly "current-context"?: unknown;
-  readonly contexts?: unknown;
-  readonly clusters?: unknown;
-  readonly users?: unknown;
-}
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Reads a kubeconfig file.
+ * Reads a kubeconfig file. Paths in it are relative to the file.
+ * @param contextName default: the file's `current-context`
  * @throws KubeError `KUBE_CONFIG`, naming file, field and remedy
  */
 export function loadKubeconfig(path: string, contextName?: string): ClusterConfig {
   const file = resolve(path);
-  const fail = (field: string, problem: string, remedy: string): KubeError =>
-    new KubeError("KUBE_CONFIG", `${file}: ${field} ${problem}; ${remedy}`);
-  let raw: RawKubeconfig;
+  const text = readText(file, "the kubeconfig", "correct the path, or the file's permissions");
+  let raw: unknown;
   try {
-    raw = (load(readText(file, "kubeconfig")) ?? {}) satisfies RawKubeconfig;
+    raw = load(text, { filename: file });
   } catch (cause) {
-    if (cause instanceof KubeError) throw cause;
-    throw new KubeError("KUBE_CONFIG", `${file}: is no YAML: ${(cause as Error).message}`, { cause });
+    // The parser's message would quote from what may be a secret.
+    const { reason, mark } = cause as { reason?: string; mark?: { line?: number } };
+    const where = mark?.line === undefined ? "" : ` in line ${mark.line + 1}`;
+    throw new KubeError("KUBE_CONFIG", `${file}: is no YAML: ${reason ?? "it cannot be parsed"}${where}; correct it`);
   }
-  const named = (list: unknown, kind: string, name: unknown, content: string): Fields => {
-    const entry = (Array.isArray(list) ? (list as Fields[]) : []).find((each) => each?.["name"] === name);
-    const value = entry?.[content];
-    if (typeof value !== "object" || value === null) {
-      throw fail(kind, `has no entry named ${JSON.stringify(name)}`, "add it, or name another");
-    }
-    return value as Fields;
-  };
-  const context = named(raw.contexts, "contexts", contextName ?? raw["current-context"], "context");
-  const cluster = named(raw.clusters, "clusters", context["cluster"], "cluster");
-  const user = context["user"] === undefined ? {} : named(raw.users, "users", context["user"], "user");
-  const server = cluster["server"];
-  if (typeof server !== "string" || !/^https?:\/\//.test(server)) {
-    throw fail("clusters[].cluster.server", "must be an http or https URL", "write for example https://10.0.0.1:6443");
+  const top = new Section(file, "", raw);
+  const chosen = contextName ?? top.text("current-context") ?? "";
+  if (chosen === "") {
+    throw top.fail("current-context", "is not set", "set it (kubectl config use-context), or name a context");
   }
-  if (cluster["proxy-url"] !== undefined) {
-    throw fail("clusters[].cluster.proxy-url", "is not supported", "reach the API server directly");
+  const context = top.entry("contexts", chosen, "context");
+  const cluster = top.entry("clusters", context.required("cluster", "name one of the clusters"), "cluster");
+  const userName = context.text("user") ?? "";
+  const user = userName === "" ? new Section(file, "users", {}) : top.entry("users", userName, "user");
+  const place = clusterPlace(cluster);
+  return { ...place, ...asConfig(userCredentials(user, place)) };
+}
+
+type Place = Omit<ClusterConfig, "credentials" | "rejected">;
+
+function clusterPlace(cluster: Section): Place {
+  const server = cluster.required("server", "write for example https://10.0.0.1:6443");
+  const url = URL.canParse(server) ? new URL(server) : undefined;
+  if (
+    url === undefined ||
+    !/^https?:$/.test(url.protocol) ||
+    url.search !== "" ||
+    url.hash !== "" ||
+    url.username !== ""
+  ) {
+    throw cluster.fail("server", "is no http or https URL of a server", "write for example https://10.0.0.1:6443");
   }
-  if (user["username"] !== undefined || user["auth-provider"] !== undefined) {
-    throw fail("users[].user", "names basic authentication or an auth-provider", "use a token, a certificate or exec");
+  if (cluster.has("proxy-url")) throw cluster.fail("proxy-url", "is not supported", "reach the API server directly");
+  const ca = cluster.pem("certificate-authority");
+  const serverName = cluster.text("tls-server-name");
+  const insecure = cluster.flag("insecure-skip-tls-verify");
+  if (insecure && ca !== undefined) {
+    throw cluster.fail("insecure-skip-tls-verify", "contradicts certificate-authority", "remove one of them");
   }
-  const base = dirname(file);
-  const pem = (fields: Fields, name: string): string | undefined => {
-    const data = fields[`${name}-data`];
-    if (typeof data === "string") return Buffer.from(data, "base64").toString("utf8");
-    const from = fields[name];
-    return typeof from === "string" ? readText(resolve(base, from), name) : undefined;
-  };
-  const ca = pem(cluster, "certificate-authority");
-  const serverName = cluster["tls-server-name"];
   return {
     server: server.replace(/\/+$/, ""),
     ...(ca === undefined ? {} : { ca }),
-    ...(typeof serverName === "string" ? { serverName } : {}),
-    insecure: cluster["insecure-skip-tls-verify"] === true,
-    credentials: userCredentials(user, base, pem, fail),
+    ...(serverName === undefined ? {} : { serverName }),
+    insecure,
   };
 }
 
-function userCredentials(
-  user: Fields,
-  base: string,
-  pem: (fields: Fields, name: string) => string | undefined,
-  fail: (field: string, problem: string, remedy: string) => KubeError,
-): () => Promise<Credentials> {
-  if (user["exec"] !== undefined) return execPlugin(user["exec"] as Fields, base, fail);
-  const path = user["tokenFile"];
-  if (typeof path === "string") return tokenFile(resolve(base, path));
-  const certificate = pem(user, "client-certificate");
-  const key = pem(user, "client-key");
+const refusedUserFields: readonly (readonly [field: string, problem: string])[] = [
+  ["username", "asks for basic authentication, which Kubernetes no longer has"],
+  ["password", "asks for basic authentication, which Kubernetes no longer has"],
+  ["auth-provider", "is what Kubernetes replaced by exec plug-ins"],
+  ["as", "asks for impersonation, which is not supported"],
+  ["as-uid", "asks for impersonation, which is not supported"],
+  ["as-groups", "asks for impersonation, which is not supported"],
+];
+
+function userCredentials(user: Section, place: Place): CredentialSource {
+  for (const [field, problem] of refusedUserFields) {
+    if (user.has(field)) throw user.fail(field, problem, "use a token, a client certificate or exec");
+  }
+  if (user.has("exec")) return execOf(user.section("exec"), place);
+  const sources: CredentialSource[] = [];
+  const certificate = user.pem("client-certificate");
+  const key = user.pem("client-key");
   if ((certificate === undefined) !== (key === undefined)) {
-    throw fail("users[].user", "has a client certificate without its key, or the other way round", "give both");
+    const [has, lacks] =
+      key === undefined ? ["client-certificate", "client-key"] : ["client-key", "client-certificate"];
+    throw user.fail(has, `stands without ${lacks}`, "give both");
   }
-  const token = user["token"];
-  const fixed: Credentials = {
-    ...(typeof token === "string" ? { token } : {}),
-    ...(certificate === undefined || key === undefined ? {} : { certificate, key }),
-  };
-  return () => Promise.resolve(fixed);
-}
-
-/** A token in a file that somebody else keeps fresh: read again when the file has changed. */
-function tokenFile(path: string): () => Promise<Credentials> {
-  let cached: { token: string; modified: number } | undefined;
-  return async () => {
-    try {
-      const { mtimeMs } = await stat(path);
-      if (cached?.modified !== mtimeMs) {
-        cached = { token: (await readFile(path, "utf8")).trim(), modified: mtimeMs };
-      }
-      return { token: cached.token };
-    } catch (cause) {
-      throw new KubeError("KUBE_CREDENTIALS", `token file ${path} cannot be read; is the account mounted?`, { cause });
+  if (certificate !== undefined && key !== undefined) {
+    const problem = pairProblem(certificate, key);
+    if (problem !== undefined) {
+      throw user.fail(
+        "client-certificate",
+        `and client-key cannot be used: ${problem}`,
+        "give a pair that belongs together",
+      );
     }
-  };
+    const [certificatePath, keyPath] = [user.path("client-certificate"), user.path("client-key")];
+    sources.push(
+      certificatePath === undefined || keyPath === undefined
+        ? fixedCredentials({ certificate, key })
+        : certificateFiles(certificatePath, keyPath, { certificate, key }),
+    );
+  }
+  const path = user.path("tokenFile");
+  const token = user.text("token");
+  if (path !== undefined) {
+    sources.push(tokenFile(path, "whoever logs in must write it, or correct users[].user.tokenFile"));
+  } else if (token !== undefined) {
+    try {
+      sources.push(fixedCredentials({ token: checkedToken(token) }));
+    } catch (error) {
+      throw user.fail("token", `cannot be used: ${(error as Error).message}`, "log in again");
+    }
+  }
+  return sources.length === 1 ? sources[0]! : joinedCredentials(sources);
 }
 
-const run = promisify(execFile);
-/** A credential that ends within this time (ms) is renewed now. */
-const expiryMargin = 10_000;
-
-/** client.authentication.k8s.io ExecCredential, v1 and v1beta1. */
-function execPlugin(
-  exec: Fields,
-  base: string,
-  fail: (field: string, problem: string, remedy: string) => KubeError,
-): () => Promise<Credentials> {
-  const { command, apiVersion } = exec;
-  if (typeof command !== "string") throw fail("users[].user.exec.command", "is missing", "name the plug-in's program");
-  if (apiVersion !== "client.authentication.k8s.io/v1" && apiVersion !== "client.authentication.k8s.io/v1beta1") {
-    throw fail("users[].user.exec.apiVersion", "is not known", "write client.authentication.k8s.io/v1");
+function execOf(exec: Section, place: Place): CredentialSource {
+  const command = exec.required("command", "name the plug-in's program");
+  const apiVersion = exec.required("apiVersion", `write ${execApiVersions[0]}`);
+  if (!execApiVersions.includes(apiVersion)) {
+    throw exec.fail(
+      "apiVersion",
+      `${JSON.stringify(apiVersion)} is not supported`,
+      `write ${execApiVersions.join(" or ")}`,
+    );
   }
-  const args = (Array.isArray(exec["args"]) ? exec["args"] : []) as string[];
-  const environment = Object.fromEntries(
-    ((Array.isArray(exec["env"]) ? exec["env"] : []) as { name: string; value: string }[]).map(({ name, value }) => [
-      name,
-      value,
-    ]),
+  if (exec.text("interactiveMode") === "Always") {
+    throw exec.fail("interactiveMode", "is Always, and here is nobody to ask", "use a plug-in that works unattended");
+  }
+  const args = exec.list("args", (value) => (typeof value === "string" ? value : undefined), "a text");
+  const environment = exec.list(
+    "env",
+    (value) => {
+      const { name, value: content } = (value ?? {}) as { name?: unknown; value?: unknown };
+      return typeof name === "string" && typeof content === "string" ? ([name, content] as const) : undefined;
+    },
+    "{name, value}",
   );
-  const program = command.includes("/") ? resolve(base, command) : command;
-  let cached: { credentials: Credentials; expires: number } | undefined;
-  return async () => {
-    if (cached !== undefined && Date.now() < cached.expires - expiryMargin) return cached.credentials;
-    const info = { apiVersion, kind: "ExecCredential", spec: { interactive: false } };
-    const env = { ...process.env, ...environment, KUBERNETES_EXEC_INFO: JSON.stringify(info) };
-    try {
-      const { stdout } = await run(program, args, { env, timeout: 30_000, maxBuffer: 1 << 20 });
-      const { status = {} } = JSON.parse(stdout) as {
-        status?: {
-          token?: string;
-          clientCertificateData?: string;
-          clientKeyData?: string;
-          expirationTimestamp?: string;
-        };
-      };
-      const { token, clientCertificateData: certificate, clientKeyData: key, expirationTimestamp } = status;
-      const credentials: Credentials = {
-        ...(token === undefined ? {} : { token }),
-        ...(certificate === undefined || key === undefined ? {} : { certificate, key }),
-      };
-      const expires = expirationTimestamp === undefined ? Number.POSITIVE_INFINITY : Date.parse(expirationTimestamp);
-      cached = { credentials, expires };
-      return credentials;
-    } catch (cause) {
-      const why = (cause as { stderr?: string }).stderr?.trim() || (cause as Error).message;
-      throw new KubeError("KUBE_CREDENTIALS", `credential plug-in ${program} failed: ${why}`, { cause });
-    }
+  const installHint = exec.text("installHint");
+  const { server, ca, serverName, insecure } = place;
+  const cluster = {
+    server,
+    "insecure-skip-tls-verify": insecure,
+    ...(serverName === undefined ? {} : { "tls-server-name": serverName }),
+    ...(ca === undefined ? {} : { "certificate-authority-data": Buffer.from(ca).toString("base64") }),
+  };
+  return execCredentials({
+    apiVersion,
+    program: command.includes("/") ? exec.resolve(command) : command,
+    args,
+    environment: Object.fromEntries(environment),
+    ...(installHint === undefined ? {} : { installHint }),
+    ...(exec.flag("provideClusterInfo") ? { cluster } : {}),
+  });
+}
+
+function asConfig(source: CredentialSource): Pick<ClusterConfig, "credentials" | "rejected"> {
+  return {
+    credentials: () => source.read(),
+    ...(source.rejected === undefined ? {} : { rejected: (credentials) => source.rejected?.(credentials) }),
   };
 }
 
-function readText(path: string, what: string): string {
+/** A mapping of a kubeconfig that knows where it stands, so that every error can say so. */
+class Section {
+  readonly #file: string;
+  readonly #where: string;
+  readonly #fields: Readonly<Record<string, unknown>>;
+
+  constructor(file: string, where: string, value: unknown) {
+    this.#file = file;
+    this.#where = where;
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      const what = where === "" ? "the file" : where;
+      throw new KubeError("KUBE_CONFIG", `${file}: ${what} is no mapping; write \`field: value\` lines`);
+    }
+    this.#fields = value as Readonly<Record<string, unknown>>;
+  }
+
+  fail(field: string, problem: string, remedy: string): KubeError {
+    const path = this.#where === "" ? field : `${this.#where}.${field}`;
+    return new KubeError("KUBE_CONFIG", `${this.#file}: ${path} ${problem}; ${remedy}`);
+  }
+
+  /** Present and not empty. */
+  has(field: string): boolean {
+    const value = this.#fields[field];
+    return value !== undefined && value !== null && value !== "";
+  }
+
+  text(field: string): string | undefined {
+    if (!this.has(field)) return undefined;
+    const value = this.#fields[field];
+    if (typeof value !== "string") throw this.fail(field, "is no text", "put it in quotes");
+    return value;
+  }
+
+  required(field: string, remedy: string): string {
+    const value = this.text(field);
+    if (value === undefined) throw this.fail(field, "is missing", remedy);
+    return value;
+  }
+
+  flag(field: string): boolean {
+    if (!this.has(field)) return false;
+    const value = this.#fields[field];
+    if (typeof value !== "boolean") throw this.fail(field, "is neither true nor false", "write one of them");
+    return value;
+  }
+
+  list<T>(field: string, read: (value: unknown) => T | undefined, element: string): T[] {
+    if (!this.has(field)) return [];
+    const value = this.#fields[field];
+    if (!Array.isArray(value)) throw this.fail(field, "is no list", `write a list of ${element}`);
+    return value.map((each, index) => {
+      const one = read(each);
+      if (one === undefined) throw this.fail(`${field}[${index}]`, `is not ${element}`, "correct it");
+      return one;
+    });
+  }
+
+  section(field: string): Section {
+    return new Section(this.#file, this.#where === "" ? field : `${this.#where}.${field}`, this.#fields[field]);
+  }
+
+  /** The content of the entry of that name in one of the lists that a kubeconfig consists of. */
+  entry(list: string, name: string, content: string): Section {
+    const entries = this.list(
+      list,
+      (value) => (typeof value === "object" && value !== null ? value : undefined),
+      "entries",
+    );
+    const found = entries.find((each) => (each as { name?: unknown }).name === name);
+    if (found === undefined)
+      throw this.fail(list, `has no entry named ${JSON.stringify(name)}`, "add it, or name another");
+    return new Section(this.#file, `${list}[${name}].${content}`, (found as Record<string, unknown>)[content]);
+  }
+
+  resolve(path: string): string {
+    return resolve(dirname(this.#file), path);
+  }
+
+  /** A path that stands in `field` and counts: not overruled by `field`-data. */
+  path(field: string): string | undefined {
+    const value = this.text(field);
+    return value === undefined || this.has(`${field}-data`) ? undefined : this.resolve(value);
+  }
+
+  /** PEM from `field`-data in base64, else from the file that `field` names. */
+  pem(field: string): string | undefined {
+    const data = this.text(`${field}-data`);
+    if (data !== undefined) {
+      const pem = Buffer.from(data, "base64").toString("utf8");
+      if (!isPem(pem)) throw this.fail(`${field}-data`, "is no PEM in base64", "encode the PEM file (base64 -w0)");
+      return pem;
+    }
+    const path = this.path(field);
+    if (path === undefined) return undefined;
+    const pem = readText(
+      path,
+      `${this.#where}.${field} of ${this.#file}`,
+      "correct the path, or the file's permissions",
+    );
+    if (!isPem(pem)) throw this.fail(field, `names ${path}, which holds no PEM`, "name a PEM file");
+    return pem;
+  }
+}
+
+function isPem(text: string): boolean {
+  return /-----BEGIN [A-Z0-9 ]+-----/.test(text);
+}
+
+const maxFileBytes = 4 * 1024 * 1024;
+
+function readText(path: string, what: string, remedy: string): string {
   try {
+    if (statSync(path).size > maxFileBytes) throw new Error(`longer than ${maxFileBytes} bytes`);
     return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new KubeError("KUBE_CONFIG", `${path}: ${what} cannot be read (${(cause as NodeJS.ErrnoException).code})`, {
-      cause,
-    });
+    const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
+    throw new KubeError("KUBE_CONFIG", `${path}: ${what} cannot be read (${why}); ${remedy}`, { cause });
   }
 }

@@ -1,6 +1,7 @@
 /** The Kubernetes API as this project uses it. Our own kinds are in `@beyondfabric/kube/kinds`. */
 export { Backoff, type BackoffOptions } from "./backoff.ts";
-export { inClusterConfig, loadKubeconfig, type ClusterConfig, type Credentials } from "./config.ts";
+export { inClusterConfig, loadKubeconfig, type ClusterConfig } from "./config.ts";
+export type { Credentials } from "./credentials.ts";
 export {
   isAlreadyExists,
   isConflict,

@@ -1,6 +1,7 @@
 /** Bytes to and from one API server: connections, TLS, credentials, and what goes wrong with them. */
 import { Agent, request, type Dispatcher } from "undici";
-import type { ClusterConfig, Credentials } from "./config.ts";
+import type { ClusterConfig } from "./config.ts";
+import type { Credentials } from "./credentials.ts";
 import { KubeError } from "./errors.ts";
 
 export interface TransportRequest {
