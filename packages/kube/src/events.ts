@@ -1,4 +1,5 @@
 /** Events on objects, for `kubectl describe`: repeated ones are counted, floods are cut, and nothing here ever throws. */
+import { isAlreadyExists, isNotFound } from "./errors.ts";
 import type { KubeClient } from "./request.ts";
 import { eventResource } from "./resources.ts";
 
@@ -30,10 +31,15 @@ interface Series {
 }
 
 const maxSeries = 1000;
+/** Requests at a time: a flood of events about many objects is not to become one of requests. */
+const maxUnderWay = 16;
+/** An object's name may be 253 characters long, and the Event's name, which adds to it, too. */
+const maxNamePart = 220;
 
 export class EventRecorder {
   readonly #options: EventRecorderOptions;
   readonly #series = new Map<string, Series>();
+  #underWay = 0;
 
   constructor(options: EventRecorderOptions) {
     this.#options = options;
@@ -41,20 +47,22 @@ export class EventRecorder {
 
   /** Posts an event, or counts it when the same one was posted a moment ago. Returns at once. */
   record(target: EventTarget, type: "Normal" | "Warning", reason: string, message: string): void {
-    const key = `${target.kind}/${target.namespace ?? ""}/${target.name}/${reason}`;
+    const key = `${target.kind}/${target.namespace ?? ""}/${target.name}/${target.uid ?? ""}/${reason}`;
     const now = Date.now();
     let series = this.#series.get(key);
     if (series === undefined) {
       const oldest = this.#series.keys().next();
       if (this.#series.size >= maxSeries && oldest.done !== true) this.#series.delete(oldest.value);
-      const name = `${target.name}.${now.toString(16)}${Math.floor(Math.random() * 0x10000).toString(16)}`;
+      const about = target.name.slice(0, maxNamePart).replace(/[-.]+$/, "");
+      const name = `${about}.${now.toString(16)}${Math.floor(Math.random() * 0x10000).toString(16)}`;
       series = { name, first: new Date(now).toISOString(), count: 0, sent: 0, created: false, busy: false };
       this.#series.set(key, series);
     }
     series.count++;
-    if (series.busy || now - series.sent < (this.#options.interval ?? 10_000)) return;
+    if (series.busy || this.#underWay >= maxUnderWay || now - series.sent < (this.#options.interval ?? 10_000)) return;
     series.sent = now;
     series.busy = true;
+    this.#underWay++;
     void this.#send(series, target, type, reason, message.slice(0, 1024));
   }
 
@@ -63,11 +71,8 @@ export class EventRecorder {
     const namespace = target.namespace ?? "default";
     const time = (iso: string): string => iso.replace(/\.\d+Z$/, "Z");
     const last = time(new Date().toISOString());
-    try {
-      if (series.created) {
-        const patch = { count: series.count, lastTimestamp: last, message };
-        await client.patch(eventResource, series.name, patch, { namespace, kind: "merge" });
-      } else {
+    const create = async (): Promise<void> => {
+      try {
         await client.create(eventResource, {
           apiVersion: "v1",
           kind: "Event",
@@ -83,12 +88,27 @@ export class EventRecorder {
           lastTimestamp: last,
           count: series.count,
         } as object);
-        series.created = true;
+      } catch (error) {
+        // The answer to an earlier attempt was lost.
+        if (!isAlreadyExists(error)) throw error;
       }
+      series.created = true;
+    };
+    try {
+      if (!series.created) return await create();
+      const patch = { count: series.count, lastTimestamp: last, message };
+      await client
+        .patch(eventResource, series.name, patch, { namespace, kind: "merge" })
+        .catch(async (error: unknown) => {
+          // The API server forgets Events after an hour or so.
+          if (!isNotFound(error)) throw error;
+          await create();
+        });
     } catch (error) {
       this.#options.onError(error);
     } finally {
       series.busy = false;
+      this.#underWay--;
     }
   }
 }
