@@ -2,7 +2,7 @@
  * Addresses inside this node's own blocks, in memory: no API call stands between a pod and its address. What is in use is
  * restored from OVSDB when the agent starts, so this holds nothing that could be lost.
  */
-import { formatCidr, ipFamily, ipFromBigInt, ipToBigInt, PrefixMap } from "@beyondfabric/packet";
+import { familyBits, formatCidr, ipFamily, ipFromBigInt, ipToBigInt, PrefixMap } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 import { subnetFamily } from "@beyondfabric/kube/kinds";
 import type { Subnet } from "@beyondfabric/kube/kinds";
@@ -18,7 +18,10 @@ export const NODE_OWNER = "node";
 export interface AllocatorOptions {
   /** How long a released address rests before anybody else gets it, in milliseconds. */
   readonly quarantineMilliseconds: number;
-  /** With fewer free addresses than this in a subnet and family, {@link Allocator.wanted} asks for another block. */
+  /**
+   * With fewer free addresses than this in a subnet and family, or than a quarter of one of its blocks,
+   * {@link Allocator.wanted} asks for another block.
+   */
   readonly prefetchBelow: number;
   /** Milliseconds on a clock that does not go back. */
   readonly now: () => number;
@@ -285,8 +288,18 @@ export class Allocator {
   /** Subnets and families that run low, so that a block can be claimed before a pod has to wait for one. */
   wanted(): { readonly subnet: string; readonly family: IpFamily }[] {
     return this.usage()
-      .filter(({ free }) => free < BigInt(this.#options.prefetchBelow))
+      .filter(({ subnet, family, free }) => free < this.#reserveOf(subnet, family))
       .map(({ subnet, family }) => ({ subnet, family }));
+  }
+
+  /** At most a quarter of a block: where blocks are tiny, a node must not claim one after the other for nothing. */
+  #reserveOf(subnetName: string, family: IpFamily): bigint {
+    const pool = this.#pools.get(poolKey(subnetName, family));
+    const facts = pool === undefined ? undefined : subnetFamily(pool.subnet, family);
+    const wanted = BigInt(this.#options.prefetchBelow);
+    if (facts === undefined) return wanted;
+    const quarter = (1n << BigInt(familyBits(family) - facts.blockLength)) / 4n;
+    return quarter < wanted ? quarter : wanted;
   }
 
   #poolFor(subnet: Subnet, family: IpFamily): Pool {

@@ -280,6 +280,16 @@ void describe("blocks of the allocator", () => {
     assert.deepEqual(a.wanted(), []);
   });
 
+  void it("are not hoarded where they are tiny: another is asked for when the last address is gone", () => {
+    const tiny = subnet({ cidrs: ["10.244.0.0/28"], blockLength: { ipv4: 30 } });
+    const a = new Allocator({ quarantineMilliseconds: 1000, prefetchBelow: 8, now: () => 0 });
+    a.addBlock(tiny, parseCidr("10.244.0.4/30"));
+    for (let n = 0; n < 3; n++) a.allocate(`p${n}`, tiny);
+    assert.deepEqual(a.wanted(), []);
+    a.allocate("p3", tiny);
+    assert.deepEqual(a.wanted(), [{ subnet: "default", family: 4 }]);
+  });
+
   void it("go back only when nobody holds or has just held an address of them", () => {
     const clock = { now: 0 };
     const a = allocator(clock, "10.244.1.0/28", "10.244.2.0/28");
