@@ -260,7 +260,8 @@ export class FabricNode {
 
   /** Why the node cannot take pods, one sentence each; empty when it can. */
   notReady(): readonly string[] {
-    const reasons = [...this.#problems.values()];
+    // What needs the API server waits for it without making the node unready: it serves what it has.
+    const reasons = [...this.#problems].filter(([step]) => !quietSteps.has(step)).map(([, message]) => message);
     if (!this.#database.connected && !this.#restored) {
       reasons.unshift(
         `the Open vSwitch database at ${this.#config.ovs.database} does not answer: ${this.#database.lastError?.message ?? "connecting"}; start ovsdb-server and ovs-vswitchd`,
@@ -317,8 +318,7 @@ export class FabricNode {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (this.#problems.get(name) !== message) this.#logger.warn({ err: error, step: name }, "not as declared yet");
-      // What needs the API server waits for it without making the node unready: it serves what it has.
-      if (!quietSteps.has(name)) this.#problems.set(name, message);
+      this.#problems.set(name, message);
     }
   }
 

@@ -24,7 +24,12 @@ export class VerdictTable {
   readonly #byId = new Map<number, Verdict>();
   readonly #byCube = new Map<string, Verdict>();
   readonly #byFact = new Map<FactKey, Set<Verdict>>();
-  #nextId = 1;
+  #nextId: number;
+
+  /** @param firstId the first number to draw, from 1 to 2^32 - 1 */
+  constructor(firstId = 1) {
+    this.#nextId = firstId;
+  }
 
   get size(): number {
     return this.#byId.size;
