@@ -166,10 +166,10 @@ export class KubeClient {
     const path = withQuery(collectionPath(resource, page.namespace), query);
     const list = await this.#json({ method: "GET", path }, options);
     const items = (list as KubeList | null)?.items;
-    if (typeof list !== "object" || (items !== undefined && items !== null && !Array.isArray(items))) {
+    if (typeof list !== "object" || list === null || (items !== undefined && items !== null && !Array.isArray(items))) {
       throw new KubeError("KUBE_PROTOCOL", `GET ${path}: ${this.server} did not answer with a list`);
     }
-    return list as KubeList<T>;
+    return list;
   }
 
   /** All objects of a list, read in pages, each made smaller by `select` before the next page is read. */

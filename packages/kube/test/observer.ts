@@ -2,6 +2,7 @@
 import {
   Backoff,
   KubeClient,
+  type KubeClientOptions,
   ListWatch,
   type ListWatchHandlers,
   type ListWatchOptions,
@@ -50,8 +51,8 @@ export function quickBackoff(): Backoff {
   return new Backoff({ minimum: 5, maximum: 50 });
 }
 
-export function clientOf(url: string): KubeClient {
-  return new KubeClient({ server: url, insecure: false, credentials: () => Promise.resolve({}) });
+export function clientOf(url: string, options?: KubeClientOptions): KubeClient {
+  return new KubeClient({ server: url, insecure: false, credentials: () => Promise.resolve({}) }, options);
 }
 
 export interface Watching {
