@@ -12,6 +12,7 @@ export {
   type KubeErrorCode,
 } from "./errors.ts";
 export { EventRecorder, type EventRecorderOptions, type EventTarget } from "./events.ts";
+export { LabelPool, LabelSet } from "./labels.ts";
 export { ListWatch, type ListWatchHandlers, type ListWatchOptions } from "./list-watch.ts";
 export {
   KubeClient,
@@ -26,6 +27,15 @@ export {
 } from "./request.ts";
 export type { Resource, Selection } from "./resource.ts";
 export { eventResource, leaseResource, namespaceResource, nodeResource, podResource } from "./resources.ts";
+export {
+  compileSelector,
+  parseSelector,
+  Selector,
+  type Labels,
+  type ParsedSelector,
+  type Requirement,
+  type SelectorOperator,
+} from "./selectors.ts";
 export type { RecordListener, Records } from "./store.ts";
 export type {
   KubeList,
