@@ -226,10 +226,26 @@ function podObject(spec: PodSpec): object {
   };
 }
 
+/** What a program is given besides its arguments. */
+export interface Given {
+  /** Standard input; absent: it is empty. */
+  readonly input?: string;
+  /** The whole environment; absent: that of this process. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Runs a program to its end; a program that takes too long is killed and has code 124. */
-export function run(command: string, args: readonly string[], timeout = 60_000): Promise<Outcome> {
+export function run(
+  command: string,
+  args: readonly string[],
+  timeout = 60_000,
+  { input = "", env }: Given = {},
+): Promise<Outcome> {
   return new Promise((done, fail) => {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, args, env === undefined ? {} : { env });
+    // A program that ends before it has read everything is judged by what it says, not by the broken pipe.
+    child.stdin.on("error", () => {});
+    child.stdin.end(input);
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
@@ -262,7 +278,10 @@ export async function until<T>(
     } catch (error) {
       last = error;
     }
-    if (Date.now() > deadline) throw new Error(`waited ${timeout} ms in vain until ${what}`, { cause: last });
+    if (Date.now() > deadline) {
+      const why = last instanceof Error ? `: ${last.message}` : "";
+      throw new Error(`waited ${timeout} ms in vain until ${what}${why}`, { cause: last });
+    }
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
