@@ -77,7 +77,13 @@ export function clusterFoundation(): Manifest[] {
       apiVersion: api,
       kind: "Subnet",
       metadata: { name: "default" },
-      spec: { network: "overlay", cidrs: [...CLUSTER_CIDRS], default: true },
+      spec: {
+        network: "overlay",
+        cidrs: [...CLUSTER_CIDRS],
+        default: true,
+        // Running agents claim from here, so that what they draw is never a block of the recorded cluster.
+        ranges: ["10.244.192.0-10.244.255.255", "fd00:244::ff00:0:0-fd00:244::ff00:ffff:ffff"],
+      },
     },
     ...namespaces,
   ];

@@ -41,6 +41,17 @@ export function cniExecutable(): string {
   return built.stdout.trim().split("\n").at(-1)!;
 }
 
+let agentProgram: string | undefined;
+
+/** The agent as images carry it: one file, emitted from the sources as they stand now. */
+function builtAgent(): string {
+  if (agentProgram !== undefined) return agentProgram;
+  const built = spawnSync(process.execPath, [join(ROOT, "tools/build.ts")], { encoding: "utf8", timeout: 120_000 });
+  if (built.status !== 0) throw new Error(`tools/build.ts failed: ${built.stderr.slice(-800)}`);
+  agentProgram = join(ROOT, "build/fabric-node");
+  return agentProgram;
+}
+
 /** A pod that was attached by CNI. */
 export interface AttachedPod extends Pod {
   readonly containerId: string;
@@ -109,8 +120,9 @@ export class AgentNode {
         status: { addresses: [{ type: "InternalIP", address: node.tunnelAddress }] },
       },
     ]);
-    const agent = site.start(own.namespace, [join(ROOT, "bin/fabric-node"), "--config", file], {
+    const agent = site.start(own.namespace, [builtAgent(), "--config", file], {
       OVS_RUNDIR: own.runDirectory,
+      NODE: process.execPath,
     });
     let said = "";
     for (const stream of [agent.stdout, agent.stderr]) {

@@ -44,6 +44,7 @@ import {
 } from "./switch/database.ts";
 import { monitoredTables, uplinkBridgeName } from "./switch/database.ts";
 import { TunnelNeighbours } from "./switch/tunnel-neighbours.ts";
+import { unixctl } from "./switch/unixctl.ts";
 import { UplinkSession } from "./switch/uplink-session.ts";
 import { View, type ClusterNode } from "./view.ts";
 
@@ -83,6 +84,7 @@ export class FabricNode {
   #rawNetworks: readonly unknown[] = [];
   #rawSubnets: readonly unknown[] = [];
   #tunnelAddress: Ip | undefined;
+  #switchVersion: string | undefined;
   #nicMac: string | undefined;
   #linkMtu = 1500;
   #restored = false;
@@ -144,6 +146,7 @@ export class FabricNode {
       logger,
       onReady: () => {
         this.#neighbours?.forgetAll(this.#reactor.tunnelsInUse());
+        void this.#askSwitchVersion();
         this.#convergeSoon();
       },
       onLost: (reason) => logger.warn({ reason }, "lost the switch"),
@@ -217,6 +220,7 @@ export class FabricNode {
         noise: this.#noise,
         api: () => ({ connected: this.#directory.connected, synced: this.#directory.synced }),
         tunnelAddress: () => this.#tunnelAddress,
+        switchVersion: () => this.#switchVersion,
       }),
     });
   }
@@ -275,6 +279,16 @@ export class FabricNode {
     if (addresses !== undefined) reasons.push(addresses);
     if (!this.#hostReady && reasons.length === 0) reasons.push("the node's own network is being set up");
     return reasons;
+  }
+
+  /** The database may not name it, and need not be right: the daemon itself is asked. */
+  async #askSwitchVersion(): Promise<void> {
+    try {
+      const text = await unixctl({ runDirectory: this.#config.ovs.runDirectory }, "version");
+      this.#switchVersion = /\d+\.\d+\.\d+/.exec(text)?.[0];
+    } catch (error) {
+      this.#logger.debug({ err: error }, "version of the switch not known");
+    }
   }
 
   #every(milliseconds: number, run: () => void): void {

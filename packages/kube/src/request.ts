@@ -1,5 +1,4 @@
 /** Requests to an API server: one resource descriptor per kind, JSON in and out, refusals as typed errors. */
-import type { Dispatcher } from "undici";
 import { systemClock, type Clock } from "./clock.ts";
 import type { ClusterConfig } from "./config.ts";
 import { KubeError, refusal } from "./errors.ts";
@@ -12,7 +11,7 @@ import {
   type Selection,
 } from "./resource.ts";
 import { retryDelay } from "./retry.ts";
-import { readBody, Transport, unreachable } from "./transport.ts";
+import { readBody, Transport, unreachable, type HttpMethod, type TransportResponse } from "./transport.ts";
 import type { KubeList } from "./types/meta.ts";
 
 export interface RequestOptions {
@@ -84,7 +83,7 @@ const maxBodyBytes = 256 * 1024 * 1024;
 const maxRefusalBytes = 1024 * 1024;
 
 interface JsonRequest {
-  readonly method: Dispatcher.HttpMethod;
+  readonly method: HttpMethod;
   readonly path: string;
   readonly body?: unknown;
   readonly contentType?: string;
@@ -230,7 +229,7 @@ export class KubeClient {
     resource: Resource,
     selection: Selection & { readonly resourceVersion: string; readonly timeoutSeconds: number },
     signal: AbortSignal,
-  ): Promise<Dispatcher.ResponseData["body"]> {
+  ): Promise<TransportResponse["body"]> {
     const query = new URLSearchParams({
       ...selectionQuery(selection),
       watch: "true",
@@ -304,7 +303,7 @@ export class KubeClient {
 }
 
 /** The refusal that a response is, once its explanation has been read. */
-async function explained(what: string, response: Dispatcher.ResponseData): Promise<KubeError> {
+async function explained(what: string, response: TransportResponse): Promise<KubeError> {
   const header = response.headers["retry-after"];
   const text = await readBody(response.body, maxRefusalBytes, what).then(
     (bytes) => bytes.toString("utf8"),

@@ -1,11 +1,21 @@
 /** Bytes to and from one API server: connections, TLS, credentials, and what goes wrong with them. */
-import { Agent, request, type Dispatcher } from "undici";
+import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import type { ClusterConfig } from "./config.ts";
 import type { Credentials } from "./credentials.ts";
 import { KubeError } from "./errors.ts";
 
+export type HttpMethod = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** An answer whose headers are there; the body comes as it is read. */
+export interface TransportResponse {
+  readonly statusCode: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: IncomingMessage;
+}
+
 export interface TransportRequest {
-  readonly method: Dispatcher.HttpMethod;
+  readonly method: HttpMethod;
   /** With its query. */
   readonly path: string;
   readonly contentType?: string;
@@ -17,13 +27,15 @@ export interface TransportRequest {
 
 interface Pools {
   readonly identity: string;
-  readonly requests: Agent;
-  readonly streams: Agent;
+  readonly requests: HttpAgent;
+  readonly streams: HttpAgent;
 }
 
 /** ms */
 const headersTimeout = 30_000;
 const connectTimeout = 5000;
+/** Requests that run side by side; further ones wait. */
+const maxConnections = 8;
 
 /** What certificates fail with, and what helps. */
 const tlsRemedies: Readonly<Record<string, string>> = {
@@ -54,26 +66,28 @@ export class Transport {
    * the request is sent again if they changed: it was refused before anything was done.
    * @throws KubeError `KUBE_UNREACHABLE`, `KUBE_CREDENTIALS`; the reason of `signal` when that was aborted
    */
-  async send(what: TransportRequest): Promise<Dispatcher.ResponseData> {
+  async send(what: TransportRequest): Promise<TransportResponse> {
     const credentials = await this.#config.credentials();
     const response = await this.#exchange(what, credentials);
     if (response.statusCode !== 401 || this.#config.rejected === undefined) return response;
     this.#config.rejected(credentials);
     const renewed = await this.#config.credentials();
     if (sameCredentials(credentials, renewed)) return response;
-    await response.body.dump();
+    response.body.resume();
     return this.#exchange(what, renewed);
   }
 
   /** Ends every connection, with what runs on it. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#closed = true;
     const pools = this.#pools;
     this.#pools = undefined;
-    await Promise.all([pools?.requests.destroy(), pools?.streams.destroy()]);
+    pools?.requests.destroy();
+    pools?.streams.destroy();
+    return Promise.resolve();
   }
 
-  async #exchange(what: TransportRequest, credentials: Credentials): Promise<Dispatcher.ResponseData> {
+  async #exchange(what: TransportRequest, credentials: Credentials): Promise<TransportResponse> {
     const { method, path, body, contentType = "application/json", signal, stream = false } = what;
     if (this.#closed) throw new KubeError("KUBE_UNREACHABLE", `${method} ${path}: the client is closed`);
     const pools = this.#connections(credentials);
@@ -81,17 +95,42 @@ export class Transport {
     if (credentials.token !== undefined) headers["authorization"] = `Bearer ${credentials.token}`;
     if (body !== undefined) headers["content-type"] = contentType;
     try {
-      return await request(this.server + path, {
-        method,
-        headers,
-        signal,
-        dispatcher: stream ? pools.streams : pools.requests,
-        ...(body === undefined ? {} : { body }),
-      });
+      return await this.#request(stream ? pools.streams : pools.requests, { ...what, signal }, headers);
     } catch (cause) {
-      if (signal.aborted) throw cause;
+      if (signal.aborted) throw signal.reason;
       throw unreachable(`${method} ${path}: ${this.server}`, cause);
     }
+  }
+
+  #request(
+    agent: HttpAgent,
+    { method, path, body, signal }: TransportRequest,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<TransportResponse> {
+    const url = new URL(this.server + path);
+    const send = url.protocol === "https:" ? httpsRequest : httpRequest;
+    return new Promise((resolve, reject) => {
+      const request = send(url, { method, agent, signal, headers: { ...headers, ...lengthOf(body) } });
+      const late = (what: string, milliseconds: number): NodeJS.Timeout =>
+        setTimeout(() => request.destroy(new Error(`${what} within ${milliseconds} ms`)), milliseconds);
+      const answer = late("no answer", headersTimeout);
+      let connect: NodeJS.Timeout | undefined;
+      request.once("socket", (socket) => {
+        if (!socket.connecting) return;
+        connect = late("no connection", connectTimeout);
+        socket.once(url.protocol === "https:" ? "secureConnect" : "connect", () => clearTimeout(connect));
+      });
+      request.once("close", () => {
+        clearTimeout(answer);
+        clearTimeout(connect);
+      });
+      request.once("error", reject);
+      request.once("response", (response) => {
+        clearTimeout(answer);
+        resolve({ statusCode: response.statusCode ?? 0, headers: response.headers, body: response });
+      });
+      request.end(body);
+    });
   }
 
   /** Connections are made anew when the client certificate rotates. */
@@ -100,28 +139,32 @@ export class Transport {
     if (this.#pools?.identity === identity) return this.#pools;
     const old = this.#pools;
     const { ca, insecure, serverName } = this.#config;
-    const options: Agent.Options = {
-      // HTTP/2 would put all watches on one connection, which is one thing to lose instead of many.
-      allowH2: false,
-      pipelining: 1,
-      keepAliveTimeout: 30_000,
-      headersTimeout,
-      // A long body has a deadline of its own from whoever reads it.
-      bodyTimeout: 0,
-      connect: {
-        rejectUnauthorized: !insecure,
-        timeout: connectTimeout,
-        ...(ca === undefined ? {} : { ca }),
-        ...(serverName === undefined ? {} : { servername: serverName }),
-        ...(certificate === "" ? {} : { cert: certificate, key }),
-      },
+    const tls = {
+      rejectUnauthorized: !insecure,
+      ...(ca === undefined ? {} : { ca }),
+      ...(serverName === undefined ? {} : { servername: serverName }),
+      ...(certificate === "" ? {} : { cert: certificate, key }),
+    };
+    const pool = (maxSockets: number): HttpAgent => {
+      const options = { keepAlive: true, keepAliveMsecs: 30_000, maxSockets, scheduling: "lifo" as const };
+      return this.server.startsWith("https:") ? new HttpsAgent({ ...options, ...tls }) : new HttpAgent(options);
     };
     // Watches hold their connections for minutes: in one pool with requests they would leave none for these.
-    this.#pools = { identity, requests: new Agent({ ...options, connections: 8 }), streams: new Agent(options) };
-    // Requests under way end on the old connections; a watch ends with the time that it asked for.
-    for (const agent of [old?.requests, old?.streams]) void agent?.close().catch(() => {});
+    this.#pools = { identity, requests: pool(maxConnections), streams: pool(Number.POSITIVE_INFINITY) };
+    // Requests under way end on the old connections, which close when they do; idle ones close now.
+    for (const agent of [old?.requests, old?.streams]) closeIdle(agent);
     return this.#pools;
   }
+}
+
+function closeIdle(agent: HttpAgent | undefined): void {
+  if (agent === undefined) return;
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+  agent.maxFreeSockets = 0;
+}
+
+function lengthOf(body: string | undefined): { "content-length"?: number } {
+  return body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
 }
 
 /** Reads a body to its end, or gives up when it gets longer than `limit` (bytes). */
@@ -136,7 +179,7 @@ export async function readBody(body: AsyncIterable<Buffer>, limit: number, what:
   return Buffer.concat(chunks, bytes);
 }
 
-/** What a lost connection is called: the socket's own words, which undici and Node wrap in others. */
+/** What a lost connection is called: the socket's own words, which Node wraps in others. */
 export function unreachable(what: string, cause: unknown): KubeError {
   const error = innermost(cause);
   const code = (error as NodeJS.ErrnoException).code ?? "";

@@ -29,6 +29,7 @@ export interface ApiAnswersOptions {
   readonly noise: NoiseWatch;
   readonly api: () => { connected: boolean; synced: boolean };
   readonly tunnelAddress: () => Ip | undefined;
+  readonly switchVersion: () => string | undefined;
 }
 
 export class ApiAnswers implements ApiSource {
@@ -43,11 +44,10 @@ export class ApiAnswers implements ApiSource {
   }
 
   version(): VersionReply {
-    const root = [...this.#parts.cache.table("Open_vSwitch").values()][0];
     return {
       version,
       node: this.#parts.config.nodeName,
-      ovs: root?.ovs_version,
+      ovs: this.#parts.switchVersion(),
       openflow: "1.5",
       runtime: `node ${process.version}`,
     };

@@ -26,6 +26,9 @@ export interface Stored<T> {
   readonly raw: unknown;
 }
 
+/** Small pages: the memory that a list needs is that of one page, and the kernel gets none of it back. */
+const pageSize = 100;
+
 export interface DirectoryOptions {
   readonly client: KubeClient;
   readonly view: View;
@@ -138,6 +141,7 @@ export class Directory {
       client: this.#options.client,
       resource,
       select,
+      pageSize,
       handlers: {
         ...handlers,
         synced: () => this.#look(),
