@@ -72,7 +72,7 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
   gauge("fabric_api_connected", "1 while the API server answers.", gauges.connectedApi);
   gauge("process_resident_memory_bytes", "Resident memory.", process.memoryUsage.rss());
 
-  const labelled = (name: string, help: string, label: string): Counter<string> =>
+  const labelled = (name: string, help: string, label: string): Counter =>
     new Counter({ name, help, labelNames: [label], registers: [registry] });
   const podMisses = labelled("fabric_pod_misses_total", "Misses caused by a pod.", "pod");
   const podMetered = labelled("fabric_pod_metered_packets_total", "Packets of a pod that its meter dropped.", "pod");

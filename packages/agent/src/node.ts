@@ -88,6 +88,8 @@ export class FabricNode {
   #nicMac: string | undefined;
   #linkMtu = 1500;
   #restored = false;
+  /** The bridge of the configured name was made by us: until then nothing on this node is touched. */
+  #bridgeIsOurs = false;
   #hostReady = false;
   #converging = false;
   #convergeAgain = false;
@@ -317,6 +319,7 @@ export class FabricNode {
     await this.#step("restore", () => this.#restore());
     this.#attachments.refresh();
     await this.#step("switch", () => this.#declare());
+    if (!this.#bridgeIsOurs) return;
     await this.#step("uplink", () => this.#ensureUplink());
     await this.#step("blocks", () => this.#ensureBlocks());
     await this.#step("entries", () => this.#ensureEntries());
@@ -372,7 +375,13 @@ export class FabricNode {
       }
       this.#nicMac = nic.mac;
     }
-    await this.#database.transactWithRetry<SwitchTables>((cache) => declareSwitch(cache, this.#declaration()));
+    try {
+      await this.#database.transactWithRetry<SwitchTables>((cache) => declareSwitch(cache, this.#declaration()));
+      this.#bridgeIsOurs = true;
+    } catch (error) {
+      if (error instanceof AgentError && error.code === "AGENT_BRIDGE_TAKEN") this.#bridgeIsOurs = false;
+      throw error;
+    }
     for (const name of [hostInterfaceName, tunnelInterfaceName, uplink?.nic]) {
       const row = this.#cache.find("Interface", (candidate) => candidate.name === name);
       if (row?.error !== undefined)

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { addressAt, cidrContains, formatCidr, parseCidr, type Ip } from "@beyondfabric/packet";
 import { decide, type Question } from "../src/index.ts";
 import { cluster, factsOf } from "./cluster.fixture.ts";

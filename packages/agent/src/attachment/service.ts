@@ -12,7 +12,7 @@ import {
   type ValidAttachment,
 } from "@beyondfabric/cni";
 import { routerMac, type LocalPort } from "@beyondfabric/datapath";
-import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
+import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
 import { formatCidr, ipFamily, type Ip } from "@beyondfabric/packet";
 import type { Logger } from "../log.ts";
 import type { SwitchTables } from "../switch/database.ts";
@@ -80,6 +80,7 @@ export class AttachmentService implements Attachments {
   readonly #numbers = new PortNumbers();
   readonly #ports = new Map<string, PodPort>();
   readonly operations = new Map<string, OperationFigures>();
+  #restored = false;
 
   constructor(options: AttachmentServiceOptions) {
     this.#options = options;
@@ -93,6 +94,7 @@ export class AttachmentService implements Attachments {
       this.#numbers.reserve(port.ofport);
       this.#options.facts.setLocalPort(localPortOf(port));
     }
+    this.#restored = true;
     return found;
   }
 
@@ -130,16 +132,20 @@ export class AttachmentService implements Attachments {
   gc(_network: string, valid: readonly ValidAttachment[]): Promise<void> {
     return this.#measured("GC", async () => {
       const keep = new Set(valid.map(({ containerId, ifname }) => `${containerId}/${ifname}`));
-      for (const [key, port] of [...this.#ports]) {
+      for (const [key, port] of Array.from(this.#ports)) {
         if (!keep.has(key)) await this.#del(port.container, port.ifname);
       }
     });
   }
 
   async status(): Promise<void> {
+    this.#requireReady(CNI_CODE.notAvailable);
+  }
+
+  #requireReady(code: number = CNI_CODE.tryAgainLater): void {
     const reasons = this.#options.notReady();
     if (reasons.length === 0) return;
-    throw new CniError(CNI_CODE.notAvailable, `node cannot take pods: ${reasons.join("; ")}`, "see `fabricctl status`");
+    throw new CniError(code, `node cannot take pods: ${reasons.join("; ")}`, "see `fabricctl status`");
   }
 
   async #add(request: AttachRequest): Promise<Attachment> {
@@ -162,6 +168,15 @@ export class AttachmentService implements Attachments {
         "set K8S_POD_NAMESPACE, K8S_POD_NAME and K8S_POD_UID in CNI_ARGS",
       );
     }
+    const other = [...this.#ports.values()].find(({ container }) => container === containerId);
+    if (other !== undefined) {
+      throw new CniError(
+        CNI_CODE.interfaceExists,
+        `container ${containerId} is on this network already, with interface ${other.ifname}`,
+        "a pod has one interface on it: delete that one first",
+      );
+    }
+    this.#requireReady();
     const undo: (() => void | Promise<void>)[] = [];
     try {
       const owner = { namespace: pod.namespace, name: pod.name, uid: pod.uid ?? "", container: containerId };
@@ -189,7 +204,7 @@ export class AttachmentService implements Attachments {
       const pair = await makePodPair(kernel, port);
       undo.push(() => this.#removePort(port.hostInterface));
       // The switch opens its end while the pod's end is set up.
-      await Promise.all([
+      await allOf([
         entries,
         database.transact(insertPodPort(cache, bridge, port)).then(() => this.#portMade(port)),
         setUpPodEnd(pair, { ...port, gateways: addressing.gateways, checksumInSoftware: datapathType === "netdev" }),
@@ -205,7 +220,7 @@ export class AttachmentService implements Attachments {
           this.#options.logger.error({ err: failure, containerId, ifname }, "undoing a failed ADD");
         }
       }
-      throw asCniError(error);
+      throw error;
     }
   }
 
@@ -217,7 +232,7 @@ export class AttachmentService implements Attachments {
       // From here on nobody is sent to the pod, whatever fails below.
       this.#options.facts.removeLocalPort(port.ofport);
     }
-    await Promise.all([
+    await allOf([
       port === undefined ? undefined : this.#options.entries.removePod(port.ofport),
       this.#removePort(hostInterface),
       removeHostInterface(this.#options.kernel, hostInterface),
@@ -290,21 +305,23 @@ export class AttachmentService implements Attachments {
   /** Waits until the switch has given the port the number that its entries were written for. */
   async #portMade(port: PodPort): Promise<void> {
     const { cache, logger } = this.#options;
-    const state = (): "waiting" | "made" | string => {
+    const state = (): { readonly made: boolean; readonly refusal?: string } => {
       const row = cache.find("Interface", (candidate) => candidate.name === port.hostInterface);
-      if (row?.error !== undefined) return row.error;
-      if (row?.ofport === undefined) return "waiting";
-      if (row.ofport === port.ofport) return "made";
-      return `it got number ${row.ofport} instead of ${port.ofport}`;
+      if (row?.error !== undefined) return { made: false, refusal: row.error };
+      if (row?.ofport === undefined) return { made: false };
+      if (row.ofport === port.ofport) return { made: true };
+      return { made: false, refusal: `it got number ${row.ofport} instead of ${port.ofport}` };
     };
     await new Promise<void>((resolve, reject) => {
       const look = (): void => {
-        const now = state();
-        if (now === "waiting") return;
+        const { made, refusal } = state();
+        if (!made && refusal === undefined) return;
         finish();
-        if (now === "made") resolve();
-        else
-          reject(new CniError(CNI_CODE.internal, `the switch refused port ${port.hostInterface}: ${now}`, retryRemedy));
+        if (made) resolve();
+        else {
+          const message = `the switch refused port ${port.hostInterface}: ${refusal}`;
+          reject(new CniError(CNI_CODE.internal, message, retryRemedy));
+        }
       };
       const timer = setTimeout(() => {
         finish();
@@ -331,14 +348,26 @@ export class AttachmentService implements Attachments {
     if (figures === undefined) this.operations.set(operation, (figures = { count: 0, failed: 0, seconds: 0 }));
     const started = performance.now();
     try {
+      // Before OVSDB has said which pods are here, success would leave a port to be found again later.
+      if (!this.#restored) this.#requireReady();
       return await run();
     } catch (error) {
       figures.failed++;
-      throw error;
+      throw asCniError(error);
     } finally {
       figures.count++;
       figures.seconds += (performance.now() - started) / 1000;
     }
+  }
+}
+
+/**
+ * Waits for all of them, also when one fails: what is still under way would otherwise finish behind the back of whoever
+ * clears up after the failure.
+ */
+async function allOf(work: readonly (Promise<void> | undefined)[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(work)) {
+    if (outcome.status === "rejected") throw outcome.reason;
   }
 }
 
@@ -364,6 +393,10 @@ function asCniError(error: unknown): CniError {
       cause: error,
     });
   }
+  if (code?.startsWith("OVSDB_") === true)
+    return new CniError(CNI_CODE.tryAgainLater, `Open vSwitch does not answer: ${code}: ${message}`, retryRemedy, {
+      cause: error,
+    });
   const text = message ?? String(error);
   return new CniError(CNI_CODE.internal, code === undefined ? text : `${code}: ${text}`, retryRemedy, { cause: error });
 }

@@ -3,7 +3,7 @@
  * packet filter, and, where the datapath needs it, the NIC's addresses on the bridge that took the NIC. Declared: every
  * call compares and repairs, because the userspace datapath takes its interfaces away when it dies and makes new ones.
  */
-import { applyRuleset, moveAddresses, readTable, RouteSocket, setSysctls } from "@beyondfabric/link";
+import { applyRuleset, moveAddresses, readTable, setSysctls, type RouteSocket } from "@beyondfabric/link";
 import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
 import type { Logger } from "../log.ts";

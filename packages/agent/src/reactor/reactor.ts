@@ -382,7 +382,7 @@ export class Reactor {
 
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
   revalidateAll(): void {
-    for (const verdict of [...this.verdicts.values()]) this.#revalidate(verdict);
+    for (const verdict of Array.from(this.verdicts.values())) this.#revalidate(verdict);
   }
 
   /** The connection is gone: continuations of the old one are worthless, queued writes are repeated by reconciliation. */

@@ -3,7 +3,16 @@
  * the same function runs at start, after every change and at every reconcile, and does nothing when nothing differs.
  */
 import { tables } from "@beyondfabric/datapath";
-import { Transaction, type BridgeRow, type Cache, type InputValue, type InterfaceRow } from "@beyondfabric/ovsdb";
+import {
+  Transaction,
+  type BridgeRow,
+  type Cache,
+  type FlowTableRow,
+  type InputValue,
+  type InterfaceRow,
+  type OpenVswitchRow,
+  type PortRow,
+} from "@beyondfabric/ovsdb";
 import { AgentError } from "../errors.ts";
 
 export const ownerKey = "beyondfabric.io/owner";
@@ -124,11 +133,11 @@ export function declareSwitch(cache: Cache<SwitchTables>, declaration: SwitchDec
 }
 
 export interface SwitchTables {
-  readonly Open_vSwitch: import("@beyondfabric/ovsdb").OpenVswitchRow;
+  readonly Open_vSwitch: OpenVswitchRow;
   readonly Bridge: BridgeRow;
-  readonly Port: import("@beyondfabric/ovsdb").PortRow;
+  readonly Port: PortRow;
   readonly Interface: InterfaceRow;
-  readonly Flow_Table: import("@beyondfabric/ovsdb").FlowTableRow;
+  readonly Flow_Table: FlowTableRow;
 }
 
 interface DeclaredInterface {

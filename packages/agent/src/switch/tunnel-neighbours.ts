@@ -91,7 +91,7 @@ export class TunnelNeighbours implements TunnelGate {
   async #poll(): Promise<void> {
     while (this.#asking.size > 0 && !this.#stopped) {
       try {
-        for (const destination of [...this.#asking.keys()]) await this.#look(destination);
+        for (const destination of Array.from(this.#asking.keys())) await this.#look(destination);
       } catch (error) {
         this.#options.onError(error);
         this.#asking.clear();
