@@ -6,6 +6,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import type { StatusReply } from "@beyondfabric/agent/api";
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -165,10 +166,10 @@ export class Lab {
     return this.node(node, join(root, "bin/fabricctl"), "--socket", this.path(node, "api.sock"), ...args);
   }
 
-  async status(node: string): Promise<import("../../packages/agent/src/api/types.ts").StatusReply> {
+  async status(node: string): Promise<StatusReply> {
     const outcome = await this.fabricctl(node, "status", "-o", "json");
     if (outcome.code !== 0) throw new Error(`fabricctl status on ${node}: ${outcome.stderr}`);
-    return JSON.parse(outcome.stdout) as import("../../packages/agent/src/api/types.ts").StatusReply;
+    return JSON.parse(outcome.stdout) as StatusReply;
   }
 
   /** Entries of a node's bridge as the switch has them, one line each. */

@@ -233,7 +233,7 @@ export class AttachmentService implements Attachments {
       this.#options.facts.removeLocalPort(port.ofport);
     }
     await allOf([
-      port === undefined ? undefined : this.#options.entries.removePod(port.ofport),
+      port === undefined ? Promise.resolve() : this.#options.entries.removePod(port.ofport),
       this.#removePort(hostInterface),
       removeHostInterface(this.#options.kernel, hostInterface),
     ]);
@@ -365,8 +365,8 @@ export class AttachmentService implements Attachments {
  * Waits for all of them, also when one fails: what is still under way would otherwise finish behind the back of whoever
  * clears up after the failure.
  */
-async function allOf(work: readonly (Promise<void> | undefined)[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(work)) {
+async function allOf(work: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(work.map((each) => Promise.resolve(each)))) {
     if (outcome.status === "rejected") throw outcome.reason;
   }
 }
@@ -381,6 +381,14 @@ function keyOf(port: PodPort): string {
   return `${port.container}/${port.ifname}`;
 }
 
+/** What the database client says when Open vSwitch is away, or went away in the middle. */
+const absences: ReadonlySet<string> = new Set([
+  "OVSDB_DISCONNECTED",
+  "OVSDB_FATE_UNKNOWN",
+  "OVSDB_TIMEOUT",
+  "OVSDB_SWITCH_TIMEOUT",
+]);
+
 function asCniError(error: unknown): CniError {
   if (error instanceof CniError) return error;
   const { message, code } = error as { message?: string; code?: string };
@@ -393,7 +401,7 @@ function asCniError(error: unknown): CniError {
       cause: error,
     });
   }
-  if (code?.startsWith("OVSDB_") === true)
+  if (code !== undefined && absences.has(code))
     return new CniError(CNI_CODE.tryAgainLater, `Open vSwitch does not answer: ${code}: ${message}`, retryRemedy, {
       cause: error,
     });
