@@ -124,7 +124,9 @@ export class Transport {
         clearTimeout(answer);
         clearTimeout(connect);
       });
-      request.once("error", reject);
+      // Not only once: what is malformed behind the headers is an error of the request too, and one that nobody hears of
+      // ends the process.
+      request.on("error", reject);
       request.once("response", (response) => {
         clearTimeout(answer);
         resolve({ statusCode: response.statusCode ?? 0, headers: response.headers, body: response });

@@ -296,6 +296,30 @@ describe("KubeClient", () => {
     await new Promise((resolve) => garbage.close(resolve));
   });
 
+  it("survives an answer that turns into something else", async () => {
+    const turning = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.resume();
+      socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"a":\r\n');
+      setTimeout(() => socket.write("this is no length of a chunk\r\n\r\nnor this\r\n"), 20);
+    });
+    await new Promise<void>((resolve) => turning.listen(0, "127.0.0.1", resolve));
+    const { port } = turning.address() as { port: number };
+    const other = clientOf(`http://127.0.0.1:${port}`);
+    const error = await failure(other.get(nodeResource, "n", undefined, { retry: false }));
+    assert.equal(error.code, "KUBE_UNREACHABLE");
+    const body = await other.watch(
+      nodeResource,
+      { resourceVersion: "1", timeoutSeconds: 5 },
+      new AbortController().signal,
+    );
+    await assert.rejects(async () => {
+      for await (const chunk of body) assert.equal(String(chunk), '{"a":');
+    });
+    await other.close();
+    await new Promise((resolve) => turning.close(resolve));
+  });
+
   it("does requests while more watches are open than a pool of requests has connections", async () => {
     const abort = new AbortController();
     const bodies = await Promise.all(
