@@ -224,6 +224,17 @@ describe("ListWatch", () => {
     assert.equal(server.journal.filter((word) => word === "list").length, 1);
   });
 
+  it("does not take a watch for dead that says something now and then", async () => {
+    const watching = start({ silence: 1000 });
+    await connected(watching);
+    for (let each = 0; each < 10; each++) {
+      server.bookmark();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    assert.deepEqual(watching.observer.errors, []);
+    assert.equal(server.journal.length, 2);
+  });
+
   it("refuses a line without end, and lists anew", async () => {
     const watching = start({ lineLimit: 1000 });
     await connected(watching);
