@@ -15,7 +15,7 @@ export interface MetricsSource {
     readonly connectedApi: number;
   };
   /** Per local pod: misses, packets that its meter dropped, packets sent under a false name. */
-  perPod(): Iterable<{ pod: string; misses: number; metered: number; spoofed: number }>;
+  perPod(): Iterable<{ pod: string; misses: number; metered: number; refused: number; spoofed: number }>;
   readonly operations: ReadonlyMap<
     string,
     { readonly count: number; readonly failed: number; readonly seconds: number }
@@ -76,10 +76,12 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
     new Counter({ name, help, labelNames: [label], registers: [registry] });
   const podMisses = labelled("fabric_pod_misses_total", "Misses caused by a pod.", "pod");
   const podMetered = labelled("fabric_pod_metered_packets_total", "Packets of a pod that its meter dropped.", "pod");
+  const podRefused = labelled("fabric_pod_refused_packets_total", "Packets of a pod that entries refused.", "pod");
   const podSpoofed = labelled("fabric_pod_spoofed_packets_total", "Packets of a pod under a false name.", "pod");
-  for (const { pod, misses, metered, spoofed } of source.perPod()) {
+  for (const { pod, misses, metered, refused, spoofed } of source.perPod()) {
     podMisses.inc({ pod }, misses);
     podMetered.inc({ pod }, metered);
+    podRefused.inc({ pod }, refused);
     podSpoofed.inc({ pod }, spoofed);
   }
   const operations = labelled("fabric_cni_operations_total", "CNI operations served.", "operation");

@@ -198,7 +198,7 @@ export class FabricNode {
     });
     this.#noise = new NoiseWatch({
       session: this.#session,
-      counters: this.#reactor.counters,
+      reactor: this.#reactor,
       ports: () => this.#attachments.ports(),
       events: this.#events,
       logger,

@@ -1,16 +1,16 @@
 /**
- * Who asks for more first packets than its share: the meters say it. Seen by people in `fabricctl status`, as a metric
- * and as an Event on the pod.
+ * Which pods make more noise than their share: misses that their meters drop, packets that entries refuse. Seen by people
+ * in `fabricctl status`, as a metric and as an Event on the pod.
  */
 import type { EventRecorder } from "@beyondfabric/kube";
 import type { PodPort } from "./attachment/ports.ts";
 import type { Logger } from "./log.ts";
-import type { ReactorCounters } from "./reactor/counters.ts";
+import type { Reactor } from "./reactor/reactor.ts";
 import type { BridgeSession } from "./switch/bridge-session.ts";
 
 export interface NoiseWatchOptions {
   readonly session: BridgeSession;
-  readonly counters: ReactorCounters;
+  readonly reactor: Reactor;
   readonly ports: () => Iterable<PodPort>;
   readonly events: EventRecorder;
   readonly logger: Logger;
@@ -31,10 +31,14 @@ export interface NoisyPod {
 /** A pod is listed for so long (ms) after it was last over its share: people look later than floods end. */
 const memoryMilliseconds = 60_000;
 
+/** Refused packets a second that nobody minds, where no limit is configured. */
+const defaultShare = 500;
+
 interface Reading {
   readonly at: number;
   readonly dropped: bigint;
   readonly misses: number;
+  readonly refused: number;
 }
 
 export class NoiseWatch {
@@ -79,9 +83,10 @@ export class NoiseWatch {
     this.#looking = true;
     try {
       const readings = await this.#options.session.readMeters();
+      this.#options.reactor.recordRefusals(await this.#options.session.readRefusals());
       for (const [port, count] of await this.#options.session.spoofed()) this.#spoofed.set(port, count);
       const now = performance.now();
-      const { counters } = this.#options;
+      const { counters } = this.#options.reactor;
       const elapsed = (now - this.#missRate.at) / 1000;
       const perSecond = this.#missRate.at === 0 ? 0 : (counters.misses - this.#missRate.misses) / elapsed;
       this.#missRate = { at: now, misses: counters.misses, perSecond };
@@ -93,39 +98,56 @@ export class NoiseWatch {
     }
   }
 
+  /** Packets of a pod that entries refused so far. */
+  refusedBy(port: PodPort): number {
+    const { refusedBySource } = this.#options.reactor.counters;
+    return port.addresses.reduce((sum, address) => sum + (refusedBySource.get(address) ?? 0), 0);
+  }
+
   #judge(readings: readonly { port: number; dropped: bigint }[], now: number): void {
-    const pods = new Map([...this.#options.ports()].map((port) => [port.ofport, port]));
-    for (const { port, dropped } of readings) {
-      const misses = this.#options.counters.missesByPort.get(port) ?? 0;
+    const meters = new Map(readings.map(({ port, dropped }) => [port, dropped]));
+    const { missesPerSecond, reactor, logger, events } = this.#options;
+    const pods = new Map(Array.from(this.#options.ports(), (port) => [port.ofport, port]));
+    for (const [port, dropped] of meters) this.#dropped.set(port, dropped);
+    for (const [port, pod] of pods) {
+      const reading: Reading = {
+        at: now,
+        dropped: meters.get(port) ?? 0n,
+        misses: reactor.counters.missesByPort.get(port) ?? 0,
+        refused: this.refusedBy(pod),
+      };
       const last = this.#last.get(port);
-      this.#last.set(port, { at: now, dropped, misses });
-      this.#dropped.set(port, dropped);
-      const pod = pods.get(port);
-      if (last === undefined || pod === undefined || dropped <= last.dropped) continue;
+      this.#last.set(port, reading);
+      if (last === undefined) continue;
       const seconds = (now - last.at) / 1000;
+      const metered = Math.max(0, Number(reading.dropped - last.dropped));
+      const refused = Math.max(0, reading.refused - last.refused);
+      if (metered === 0 && refused / seconds <= (missesPerSecond || defaultShare)) continue;
       const figures: NoisyPod = {
         pod: `${pod.namespace}/${pod.name}`,
         ofport: port,
-        missesPerSecond: Math.round((misses - last.misses) / seconds),
-        droppedPerSecond: Math.round(Number(dropped - last.dropped) / seconds),
-        droppedTotal: Number(dropped),
+        missesPerSecond: Math.round((reading.misses - last.misses) / seconds),
+        droppedPerSecond: Math.round((metered + refused) / seconds),
+        droppedTotal: Number(reading.dropped) + reading.refused,
         lastSeen: Date.now(),
       };
       this.#noisy.set(port, figures);
-      this.#options.logger.warn(figures, "a pod asks for more first packets than its share");
-      this.#options.events.record(
+      logger.warn(figures, "a pod makes more noise than its share");
+      events.record(
         { apiVersion: "v1", kind: "Pod", namespace: pod.namespace, name: pod.name, uid: pod.uid },
         "Warning",
         "TooManyNewFlows",
-        `the pod opens more than ${this.#options.missesPerSecond} new flows a second to peers without an entry; ${figures.droppedPerSecond} packets a second are dropped. See what it sends, or raise limits.missesPerSecondPerPort`,
+        metered > 0
+          ? `the pod opens more than ${missesPerSecond} new flows a second to peers without an entry; ${figures.droppedPerSecond} packets a second are dropped. See what it sends, or raise limits.missesPerSecondPerPort`
+          : `${figures.droppedPerSecond} packets a second of the pod go to addresses that nobody holds and are dropped. See what it sends: \`fabricctl flows --pod ${figures.pod}\``,
       );
     }
     for (const port of this.#last.keys()) {
-      if (readings.some((reading) => reading.port === port)) continue;
+      if (pods.has(port)) continue;
       this.#last.delete(port);
       this.#dropped.delete(port);
       this.#spoofed.delete(port);
-      this.#options.counters.forgetPort(port);
+      this.#options.reactor.counters.forgetPort(port);
     }
     for (const [port, { lastSeen }] of this.#noisy) {
       if (Date.now() - lastSeen > memoryMilliseconds || !pods.has(port)) this.#noisy.delete(port);

@@ -13,8 +13,13 @@ import { DatapathError } from "./errors.ts";
 const magic = 0xbfn;
 export const cookieFormat = 1;
 
-export const cookieKind = { base: 1, pod: 2, verdict: 3 } as const;
+export const cookieKind = { base: 1, pod: 2, verdict: 3, refusal: 4 } as const;
 export type CookieKind = keyof typeof cookieKind;
+
+/** The kinds that on-demand entries have: what passes, and what is refused. They share one range of numbers. */
+export function isVerdictKind(kind: CookieKind | undefined): kind is "verdict" | "refusal" {
+  return kind === "verdict" || kind === "refusal";
+}
 
 /** Statistics are read one bucket at a time; entries spread over the buckets by their id. */
 export const cookieBuckets = 64;
@@ -42,7 +47,7 @@ export function decodeCookie(cookie: bigint): Cookie | undefined {
   return { kind, bucket: Number((cookie >> 32n) & 0xffn), id: Number(cookie & 0xffff_ffffn) };
 }
 
-/** Cookie and mask that select the verdict entries of one bucket. */
+/** Cookie and mask that select the verdict entries of one bucket; refusals are few and are read all at once. */
 export function bucketSelector(bucket: number): { cookie: bigint; mask: bigint } {
   return { cookie: encodeCookie("verdict", bucket), mask: 0xffff_ffff_0000_0000n };
 }

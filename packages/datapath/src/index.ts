@@ -5,6 +5,7 @@ export {
   cookieFormat,
   decodeCookie,
   encodeCookie,
+  isVerdictKind,
   kindSelector,
   type Cookie,
 } from "./cookie.ts";

@@ -1,5 +1,5 @@
 /** What the local API says, put together from the parts that know it. */
-import { decodeCookie, tableName, verdictFromFlow } from "@beyondfabric/datapath";
+import { decodeCookie, isVerdictKind, tableName, verdictFromFlow } from "@beyondfabric/datapath";
 import { formatFlow, type FlowEntry } from "@beyondfabric/openflow";
 import type { Cache } from "@beyondfabric/ovsdb";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
@@ -131,10 +131,11 @@ export class ApiAnswers implements ApiSource {
 
   #describe({ flow, statistics }: FlowEntry): FlowsReply["flows"][number] {
     const cookie = decodeCookie(flow.cookie);
-    const verdict = cookie?.kind === "verdict" ? this.#parts.reactor.verdicts.get(cookie.id) : undefined;
+    const verdict =
+      cookie !== undefined && isVerdictKind(cookie.kind) ? this.#parts.reactor.verdicts.get(cookie.id) : undefined;
     return {
       table: tableName(flow.table) ?? String(flow.table),
-      kind: cookie?.kind ?? "foreign",
+      kind: cookie === undefined ? "foreign" : isVerdictKind(cookie.kind) ? "verdict" : cookie.kind,
       text: formatFlow(flow),
       packets: Number(statistics.packets ?? 0n),
       bytes: Number(statistics.bytes ?? 0n),
@@ -168,6 +169,7 @@ export class ApiAnswers implements ApiSource {
           pod: podName(port),
           misses: reactor.counters.missesByPort.get(port.ofport) ?? 0,
           metered: noise.droppedBy(port.ofport),
+          refused: noise.refusedBy(port),
           spoofed: noise.spoofedBy(port.ofport),
         })),
       operations: attachments.operations,

@@ -2,7 +2,7 @@
  * The cluster's facts from list and watch: nodes, pods, blocks, subnets, networks. Above this nobody knows where facts
  * come from.
  */
-import { ListWatch, nodeResource, podResource, type KubeClient, type Resource } from "@beyondfabric/kube";
+import { Backoff, ListWatch, nodeResource, podResource, type KubeClient, type Resource } from "@beyondfabric/kube";
 import {
   addressBlockKind,
   formatViolation,
@@ -142,6 +142,7 @@ export class Directory {
       resource,
       select,
       pageSize,
+      backoff: new Backoff({ maximum: 10_000 }),
       handlers: {
         ...handlers,
         synced: () => this.#look(),

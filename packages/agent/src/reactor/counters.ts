@@ -4,6 +4,9 @@ import type { Reason } from "@beyondfabric/datapath";
 /** Upper bounds (ms) of the buckets in which decision times are counted. */
 export const decisionBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 100] as const;
 
+/** Sources that are counted one by one: local pods, and some strangers. */
+const maxSources = 4096;
+
 export class ReactorCounters {
   /** Packet-ins that are no miss of ours. */
   foreign = 0;
@@ -28,6 +31,8 @@ export class ReactorCounters {
   /** Entries that were withdrawn because there were too many. */
   evicted = 0;
   readonly verdicts = new Map<string, number>();
+  /** Packets that entries refused, by their source address. */
+  readonly refusedBySource = new Map<string, number>();
   readonly missesByPort = new Map<number, number>();
   readonly decisionTimes: number[] = Array.from({ length: decisionBuckets.length + 1 }, () => 0);
   decisionTimeSum = 0;
@@ -41,6 +46,11 @@ export class ReactorCounters {
   verdict(verdict: "allow" | "deny", reason: Reason): void {
     const key = `${verdict} ${reason}`;
     this.verdicts.set(key, (this.verdicts.get(key) ?? 0) + 1);
+  }
+
+  refused(source: string, packets: number): void {
+    if (!this.refusedBySource.has(source) && this.refusedBySource.size >= maxSources) return;
+    this.refusedBySource.set(source, (this.refusedBySource.get(source) ?? 0) + packets);
   }
 
   decided(milliseconds: number): void {

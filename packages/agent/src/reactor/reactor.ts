@@ -73,6 +73,13 @@ export interface ReactorOptions {
   readonly onUndecodable?: (error: unknown) => void;
 }
 
+/** Counters of one verdict's entry, as the switch gives them. */
+export interface Reading {
+  readonly id: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
 /** A negative answer is remembered for so long (ms), so that a scan of unknown addresses does not fill the holds. */
 const absentMilliseconds = 1000;
 const absentCapacity = 4096;
@@ -313,18 +320,42 @@ export class Reactor {
   }
 
   bucketIsEmpty(bucket: number): boolean {
-    return this.verdicts.inBucket((id) => id % cookieBuckets === bucket).length === 0;
+    return this.#passing(bucket).length === 0;
   }
 
   /** Takes the statistics of one bucket and removes what nobody used. */
-  recordBucket(bucket: number, statistics: Iterable<{ id: number; packets: bigint; bytes: bigint }>): void {
+  recordBucket(bucket: number, statistics: Iterable<Reading>): void {
+    this.#record(statistics, this.#passing(bucket));
+  }
+
+  /** Takes the statistics of all refusals, and counts whose packets they refused. */
+  recordRefusals(statistics: readonly Reading[]): void {
+    for (const { id, packets } of statistics) {
+      const verdict = this.verdicts.get(id);
+      if (verdict !== undefined && packets > verdict.packets) {
+        this.counters.refused(verdict.question.source, Number(packets - verdict.packets));
+      }
+    }
+    this.#record(
+      statistics,
+      Array.from(this.verdicts.values()).filter(({ decision }) => decision.verdict === "deny"),
+    );
+  }
+
+  #passing(bucket: number): Verdict[] {
+    return this.verdicts
+      .inBucket((id) => id % cookieBuckets === bucket)
+      .filter(({ decision }) => decision.verdict === "allow");
+  }
+
+  #record(statistics: Iterable<Reading>, concerned: readonly Verdict[]): void {
     const now = this.#now();
     const present = new Set<number>();
     for (const { id, packets, bytes } of statistics) {
       present.add(id);
       this.verdicts.record(id, packets, bytes, now);
     }
-    for (const verdict of this.verdicts.inBucket((id) => id % cookieBuckets === bucket)) {
+    for (const verdict of concerned) {
       if (now - verdict.lastUsed >= this.#limits.idleMilliseconds) {
         this.counters.aged++;
         this.#withdraw(verdict);

@@ -7,6 +7,7 @@ import {
   baseFlows,
   bucketSelector,
   decodeCookie,
+  isVerdictKind,
   kindSelector,
   podFlows,
   reconcile,
@@ -51,6 +52,13 @@ export interface MeterReading {
   /** Packets that met the meter, and those that it dropped. */
   readonly packets: bigint;
   readonly dropped: bigint;
+}
+
+/** Counters of one verdict's entry. */
+export interface VerdictReading {
+  readonly id: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
 }
 
 const sliceSize = 200;
@@ -156,15 +164,11 @@ export class BridgeSession {
   }
 
   /** Counters of the verdict entries of one statistics bucket. */
-  async readBucket(bucket: number): Promise<{ id: number; packets: bigint; bytes: bigint }[]> {
+  async readBucket(bucket: number): Promise<VerdictReading[]> {
     const { cookie, mask } = bucketSelector(bucket);
-    const readings: { id: number; packets: bigint; bytes: bigint }[] = [];
     const body = await this.#ask({ kind: "flow_desc", match: [], cookie, cookieMask: mask });
-    for (const { flow, statistics } of body.kind === "flow_desc" ? body.entries : []) {
-      const id = decodeCookie(flow.cookie)?.id;
-      if (id !== undefined) readings.push({ id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n });
-    }
-    return readings;
+    const entries = body.kind === "flow_desc" ? body.entries : [];
+    return entries.map(readingOf).filter((reading) => reading !== undefined);
   }
 
   async readMeters(): Promise<MeterReading[]> {
@@ -187,7 +191,12 @@ export class BridgeSession {
     return counts;
   }
 
-  async #entriesOf(kind: "base" | "pod"): Promise<readonly FlowEntry[]> {
+  /** Counters of every entry that refuses something. */
+  async readRefusals(): Promise<VerdictReading[]> {
+    return (await this.#entriesOf("refusal")).map(readingOf).filter((reading) => reading !== undefined);
+  }
+
+  async #entriesOf(kind: "base" | "pod" | "refusal"): Promise<readonly FlowEntry[]> {
     const { cookie, mask } = kindSelector(kind);
     const body = await this.#ask({ kind: "flow_desc", match: [], cookie, cookieMask: mask });
     return body.kind === "flow_desc" ? body.entries : [];
@@ -235,7 +244,7 @@ export class BridgeSession {
     const verdicts: Flow[] = [];
     const others: Flow[] = [];
     for (const flow of installed) {
-      if (decodeCookie(flow.cookie)?.kind === "verdict") verdicts.push(flow);
+      if (isVerdictKind(decodeCookie(flow.cookie)?.kind)) verdicts.push(flow);
       else others.push(flow);
     }
     // Between the dump and this line pods may have come and gone: what is desired is what is desired now.
@@ -301,6 +310,12 @@ export class BridgeSession {
   #gateways(): readonly Ip[] {
     return this.#base?.gateways ?? [];
   }
+}
+
+function readingOf({ flow, statistics }: FlowEntry): VerdictReading | undefined {
+  const id = decodeCookie(flow.cookie)?.id;
+  if (id === undefined) return undefined;
+  return { id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n };
 }
 
 function meterMod(command: "add" | "modify" | "delete", meter: number, rate: number): Message {

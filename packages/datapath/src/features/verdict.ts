@@ -1,7 +1,7 @@
 /** A decision as the switch understands it: the way in registers, and the entry that spares later packets the trip. */
 import { canonicalFlow, flowModFrame, type Flow, type Match } from "@beyondfabric/openflow";
 import { ipFromBigInt, ipToBigInt, type Cidr, type Ip } from "@beyondfabric/packet";
-import { decodeCookie, encodeCookie } from "../cookie.ts";
+import { decodeCookie, encodeCookie, isVerdictKind } from "../cookie.ts";
 import type { Decision, Question } from "../decide.ts";
 import { destinationIn, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables } from "../pipeline.ts";
@@ -37,7 +37,7 @@ export function verdictFlow(decision: Settled, from: SourceClass, tunnelSource: 
   return defineFlow({
     table: from === "tunnel" ? "ingress" : "egress",
     priority: exact ? exactPriority : widePriority,
-    cookie: encodeCookie("verdict", id),
+    cookie: encodeCookie(decision.verdict === "deny" ? "refusal" : "verdict", id),
     match: [
       { field: "reg0", value: BigInt(sourceClass[from]), mask: 0xfn },
       ...(tunnelSource === undefined ? [] : [{ field: "tun_src" as const, value: ipToBigInt(tunnelSource) }]),
@@ -68,7 +68,7 @@ export function flowModFor(
 export function verdictFromFlow(installed: Flow): { id: number; question: Question; decision: Settled } | undefined {
   const flow = canonicalFlow(installed);
   const cookie = decodeCookie(flow.cookie);
-  if (cookie?.kind !== "verdict") return undefined;
+  if (cookie === undefined || !isVerdictKind(cookie.kind)) return undefined;
   if (flow.table !== tables.egress.id && flow.table !== tables.ingress.id) return undefined;
   const classNumber = fieldValue(flow.match, "reg0");
   const from = (Object.keys(sourceClass) as SourceClass[]).find((name) => BigInt(sourceClass[name]) === classNumber);
