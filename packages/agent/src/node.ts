@@ -571,8 +571,8 @@ export class FabricNode {
 
   #report(kind: string, name: string, message: string): void {
     this.#logger.warn({ kind, name }, message);
-    const objects = [...this.#directory.networks, ...this.#directory.subnets].map(({ value }) => value);
-    const uid = objects.find((object) => object.name === name)?.uid;
+    const stored = kind === "Network" ? this.#directory.networks : this.#directory.subnets;
+    const uid = stored.find(({ value }) => value.name === name)?.value.uid;
     const target = { apiVersion: "beyondfabric.io/v1alpha1", kind, name, ...(uid === undefined ? {} : { uid }) };
     this.#events.record(target, "Warning", "Refused", message);
   }
