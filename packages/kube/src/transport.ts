@@ -27,7 +27,9 @@ export interface TransportRequest {
 
 interface Pools {
   readonly identity: string;
-  readonly requests: HttpAgent;
+  readonly reads: HttpAgent;
+  /** Each on a connection of its own: on one that was idle nobody could tell a lost write from one that was done. */
+  readonly writes: HttpAgent;
   readonly streams: HttpAgent;
 }
 
@@ -82,7 +84,8 @@ export class Transport {
     this.#closed = true;
     const pools = this.#pools;
     this.#pools = undefined;
-    pools?.requests.destroy();
+    pools?.reads.destroy();
+    pools?.writes.destroy();
     pools?.streams.destroy();
     return Promise.resolve();
   }
@@ -94,11 +97,16 @@ export class Transport {
     const headers: Record<string, string> = { accept: "application/json", "user-agent": "beyondfabric" };
     if (credentials.token !== undefined) headers["authorization"] = `Bearer ${credentials.token}`;
     if (body !== undefined) headers["content-type"] = contentType;
-    try {
-      return await this.#request(stream ? pools.streams : pools.requests, { ...what, signal }, headers);
-    } catch (cause) {
-      if (signal.aborted) throw signal.reason;
-      throw unreachable(`${method} ${path}: ${this.server}`, cause);
+    const pool = stream ? pools.streams : method === "GET" ? pools.reads : pools.writes;
+    for (;;) {
+      try {
+        return await this.#request(pool, what, headers);
+      } catch (cause) {
+        if (signal.aborted) throw signal.reason;
+        // The server gave up an idle connection in the moment in which it was used again: there is another.
+        if (cause instanceof StaleConnection) continue;
+        throw unreachable(`${method} ${path}: ${this.server}`, cause);
+      }
     }
   }
 
@@ -126,7 +134,11 @@ export class Transport {
       });
       // Not only once: what is malformed behind the headers is an error of the request too, and one that nobody hears of
       // ends the process.
-      request.on("error", reject);
+      request.on("error", (error: NodeJS.ErrnoException) => {
+        const stale =
+          method === "GET" && request.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
+        reject(stale ? new StaleConnection(error) : error);
+      });
       request.once("response", (response) => {
         clearTimeout(answer);
         resolve({ statusCode: response.statusCode ?? 0, headers: response.headers, body: response });
@@ -147,15 +159,27 @@ export class Transport {
       ...(serverName === undefined ? {} : { servername: serverName }),
       ...(certificate === "" ? {} : { cert: certificate, key }),
     };
-    const pool = (maxSockets: number): HttpAgent => {
-      const options = { keepAlive: true, keepAliveMsecs: 30_000, maxSockets, scheduling: "lifo" as const };
+    const pool = (maxSockets: number, keepAlive = true): HttpAgent => {
+      const options = { keepAlive, keepAliveMsecs: 30_000, maxSockets, scheduling: "lifo" as const };
       return this.server.startsWith("https:") ? new HttpsAgent({ ...options, ...tls }) : new HttpAgent(options);
     };
     // Watches hold their connections for minutes: in one pool with requests they would leave none for these.
-    this.#pools = { identity, requests: pool(maxConnections), streams: pool(Number.POSITIVE_INFINITY) };
+    this.#pools = {
+      identity,
+      reads: pool(maxConnections),
+      writes: pool(maxConnections, false),
+      streams: pool(Number.POSITIVE_INFINITY),
+    };
     // Requests under way end on the old connections, which close when they do; idle ones close now.
-    for (const agent of [old?.requests, old?.streams]) closeIdle(agent);
+    for (const agent of [old?.reads, old?.streams]) closeIdle(agent);
     return this.#pools;
+  }
+}
+
+/** A connection that had been idle ended before it brought a byte of an answer. */
+class StaleConnection extends Error {
+  constructor(cause: Error) {
+    super("an idle connection had ended", { cause });
   }
 }
 
