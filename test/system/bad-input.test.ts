@@ -275,6 +275,47 @@ describe("bad input is refused with a reason and leaves nothing behind", () => {
     await nothingLeft();
   });
 
+  for (const component of ["agent", "ovsdb", "vswitchd"] as const) {
+    it(`${component} killed while twenty pods come: each is there as a whole, or DEL clears what there is`, async () => {
+      const containers = await Promise.all(
+        Array.from({ length: 20 }, async (_, index) => ({
+          container: `${component}-burst-${index}`,
+          netns: await runtime.namespace(),
+        })),
+      );
+      // By the process itself: the lab's own command takes as long as all of the pods.
+      const pid = Number(await lab.component("node-1", component, "pid"));
+      let answered = 0;
+      const adding = containers.map(async (each) => {
+        const answer = await runtime.call("ADD", each);
+        answered++;
+        return answer;
+      });
+      await until("some are there", () => Promise.resolve(answered >= 2), 30_000, 1);
+      const killed = answered;
+      process.kill(pid, "SIGKILL");
+      const answers = await Promise.all(adding);
+      await until("the agent is ready", async () => (await lab.status("node-1")).ready, 60_000);
+      const failed = answers.filter((answer) => answer.code !== 0);
+      figure(`killed after ${killed} of 20 had their answer; ${failed.length} were refused`);
+      for (const answer of failed) assert.ok((answer.object.code ?? 0) > 0, answer.stdout);
+      const given = answers.flatMap(({ object }) => (object.ips ?? []).map(({ address }) => address));
+      assert.equal(new Set(given).size, given.length, "an address was given twice");
+      for (const [index, answer] of answers.entries()) {
+        if (answer.code !== 0) continue;
+        const check = await runtime.call("CHECK", { ...containers[index]!, config: { prevResult: answer.object } });
+        assert.equal(check.code, 0, check.stdout);
+      }
+      const deleted = await Promise.all(containers.map((each) => runtime.call("DEL", each)));
+      assert.deepEqual(
+        deleted.filter((answer) => answer.code !== 0).map(({ stdout }) => stdout),
+        [],
+      );
+      await runtime.removeNamespaces();
+      await nothingLeft();
+    });
+  }
+
   it("a Subnet that overlaps another, or a Network whose VNI is taken: an Event, and the older works on", async () => {
     const kind = (name: string, spec: object, type: string): object => ({
       apiVersion: "beyondfabric.io/v1alpha1",

@@ -32,7 +32,7 @@ export interface Belongings {
   readonly ports: readonly string[];
   readonly podEntries: number;
   readonly meters: number;
-  /** Undefined when the agent does not answer. */
+  /** Addresses in use by block, and pods; undefined when the agent does not answer. */
   readonly agent: { readonly used: Readonly<Record<string, number>>; readonly endpoints: number } | undefined;
 }
 
@@ -125,7 +125,7 @@ export class Runtime {
     if (endpoints.code !== 0) return undefined;
     const { addresses } = await this.#lab.status(this.#node);
     return {
-      used: Object.fromEntries(addresses.map(({ block, used }) => [block, used])),
+      used: Object.fromEntries(addresses.filter(({ used }) => used > 0).map(({ block, used }) => [block, used])),
       endpoints: (JSON.parse(endpoints.stdout) as { endpoints: unknown[] }).endpoints.length,
     };
   }
