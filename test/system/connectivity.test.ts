@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { echoServer, Lab, type PodInfo } from "./lab.ts";
+import { echoServer, Lab, until, type PodInfo } from "./lab.ts";
 
 const nodes = ["node-1", "node-2", "node-3"];
 
@@ -156,5 +156,47 @@ describe("every pod, node and outside host reaches what it should", () => {
       const { stdout } = await lab.exec(from.name, "sh", "-c", `timeout 20 socat -u TCP:${target}:7002 - | wc -c`);
       assert.equal(stdout.trim(), "1048576", target);
     }
+  });
+
+  it("drops tunnel packets from a machine that owns no address, and counts them", async () => {
+    const victim = pods.find(({ node }) => node === "node-1")!;
+    const claimed = pods.find(({ node }) => node === "node-2")!;
+    await lab.pods({
+      name: "listener",
+      node: "node-1",
+      run: "socat -u UDP4-RECVFROM:7000,fork OPEN:/tmp/fabric-system-forged,creat,append & wait",
+    });
+    const target = await lab.podReady("listener");
+    for (const source of [claimed.ipv4, victim.ipv4, "192.0.2.7"]) {
+      const sent = await lab.host(
+        "host-1",
+        process.execPath,
+        new URL("./forge.ts", import.meta.url).pathname,
+        ...["10.10.0.11", "1", source, target.ipv4, "5"],
+      );
+      assert.equal(sent.code, 0, sent.stderr);
+    }
+    const metrics = await until("the refusals are counted", async () => {
+      const { stdout } = await lab.node("node-1", "curl", "-s", "http://127.0.0.1:9474/metrics");
+      return /reason="tunnel-source-forged"\} [2-9]/.test(stdout) &&
+        /reason="tunnel-source-outside"\} [1-9]/.test(stdout)
+        ? stdout
+        : undefined;
+    });
+    assert.ok(metrics.length > 0);
+    const arrived = await lab.node("node-1", "cat", "/tmp/fabric-system-forged");
+    assert.doesNotMatch(arrived.stdout, /forged/, "a forged packet reached a pod");
+    const honest = await lab.exec(
+      claimed.name,
+      "sh",
+      "-c",
+      `echo honest | timeout 5 socat -t 0.5 - UDP:${target.ipv4}:7000`,
+    );
+    assert.equal(honest.code, 0);
+    await until("an honest packet reaches the same pod", async () => {
+      const { stdout } = await lab.node("node-1", "cat", "/tmp/fabric-system-forged");
+      return stdout.includes("honest");
+    });
+    await lab.node("node-1", "rm", "-f", "/tmp/fabric-system-forged");
   });
 });
