@@ -37,6 +37,8 @@ export class View implements Facts {
   readonly #podsByAddress = new Map<Ip, PodFact[]>();
   readonly #localByAddress = new Map<Ip, Endpoint>();
   #localSources = new PrefixMap<Endpoint>();
+  /** Addresses that somebody holds although nobody owns a block around them; kept once the facts are complete. */
+  #strays = new PrefixMap<true>();
   readonly #localPorts = new Map<number, LocalPort>();
   readonly #listeners: ChangeListener[] = [];
 
@@ -85,8 +87,13 @@ export class View implements Facts {
   }
 
   unownedPrefix(address: Ip, subnet: SubnetFact): Cidr {
-    const free = this.#blocks.widestDisjoint(address) ?? hostPrefix(address);
-    return free.length >= subnet.cidr.length ? free : subnet.cidr;
+    // All of these lie around the one address: the longest is inside the others.
+    let free = subnet.cidr;
+    for (const taken of [this.#blocks, this.#strays, this.#localSources]) {
+      const prefix = taken.widestDisjoint(address) ?? hostPrefix(address);
+      if (prefix.length > free.length) free = prefix;
+    }
+    return free;
   }
 
   nodeNamed(name: string): NodeFact | undefined {
@@ -110,6 +117,7 @@ export class View implements Facts {
   setComplete(): void {
     if (this.#complete) return;
     this.#complete = true;
+    this.#findStrays();
     this.#changed(new Set(["complete"]));
   }
 
@@ -132,6 +140,7 @@ export class View implements Facts {
   removeBlock(cidr: Cidr): void {
     if (this.#blocks.get(cidr) === undefined) return;
     this.#blocks.delete(cidr);
+    if (this.#complete) this.#findStrays();
     this.#changed(new Set(["blocks"]));
   }
 
@@ -204,7 +213,10 @@ export class View implements Facts {
       this.#localByAddress.set(address, endpoint);
       keys.add(`address:${address}`);
     }
-    for (const prefix of port.allowedSources ?? []) this.#localSources.set(prefix, endpoint);
+    for (const prefix of port.allowedSources ?? []) {
+      this.#localSources.set(prefix, endpoint);
+      keys.add("sources");
+    }
     this.#changed(keys);
   }
 
@@ -222,7 +234,10 @@ export class View implements Facts {
       if (this.#localByAddress.get(address)?.uid === port.uid) this.#localByAddress.delete(address);
       keys.add(`address:${address}`);
     }
-    for (const prefix of port.allowedSources ?? []) this.#localSources.delete(prefix);
+    for (const prefix of port.allowedSources ?? []) {
+      this.#localSources.delete(prefix);
+      keys.add("sources");
+    }
   }
 
   #unlistPod(pod: PodFact, keys: Set<FactKey>): void {
@@ -235,8 +250,31 @@ export class View implements Facts {
     }
   }
 
-  #changed(keys: ReadonlySet<FactKey>): void {
+  #findStrays(): void {
+    this.#strays = new PrefixMap();
+    for (const holders of [this.#localByAddress, this.#nodeAddresses, this.#podsByAddress]) {
+      for (const address of holders.keys()) this.#isStray(address);
+    }
+  }
+
+  /** Takes note of whether an address is one; true when it has just become one. */
+  #isStray(address: Ip): boolean {
+    const prefix = hostPrefix(address);
+    const before = this.#strays.get(prefix) === true;
+    const now = this.endpointAt(address) !== undefined && this.blockOf(address) === undefined;
+    if (now) this.#strays.set(prefix, true);
+    else if (before) this.#strays.delete(prefix);
+    return now && !before;
+  }
+
+  #changed(keys: Set<FactKey>): void {
     if (keys.size === 0) return;
+    if (this.#complete) {
+      // A refusal of a prefix that nobody owns depends on the blocks; it must not outlive the first holder in there.
+      for (const key of keys) {
+        if (key.startsWith("address:") && this.#isStray(key.slice("address:".length))) keys.add("blocks");
+      }
+    }
     for (const listener of this.#listeners) listener(keys);
   }
 }

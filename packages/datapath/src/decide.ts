@@ -124,6 +124,7 @@ function decideEgress(question: Question, facts: Facts): Decision {
     dependsOn.push("subnets");
     sourceCube = facts.outsidePrefix(source);
   } else if (from.at !== "this-node") {
+    if (from.at === "unowned" || from.at === "absent") dependsOn.push("blocks");
     return deny(
       "source-forwarded",
       `node ${facts.node} forwards a packet whose source ${source} lies in a cluster subnet and is not the node's own`,

@@ -65,6 +65,7 @@ export interface LocalPort {
 
 /**
  * What a decision depended on. When the fact behind a key changes, exactly the verdicts that carry the key are taken
- * again.
+ * again. `subnets` and `sources` (the prefixes that ports are allowed beside their addresses) concern every verdict,
+ * whether it carries the key or not: they change too rarely to be worth a place in each.
  */
-export type FactKey = `address:${Ip}` | `node:${string}` | "subnets" | "blocks" | "complete";
+export type FactKey = `address:${Ip}` | `node:${string}` | "subnets" | "blocks" | "sources" | "complete";

@@ -233,7 +233,9 @@ export class Reactor {
   /** Facts changed: packets that waited for them go on, and exactly the verdicts that depended on them are taken again. */
   factsChanged(keys: ReadonlySet<FactKey>): void {
     for (const key of keys) if (key.startsWith("address:")) this.#absent.delete(key.slice("address:".length));
-    for (const verdict of this.verdicts.dependingOn(keys)) {
+    const concerned =
+      keys.has("subnets") || keys.has("sources") ? new Set(this.verdicts.values()) : this.verdicts.dependingOn(keys);
+    for (const verdict of concerned) {
       if (this.#lostAnEnd(verdict, keys)) {
         this.counters.revoked++;
         this.#withdraw(verdict);

@@ -1,0 +1,352 @@
+/**
+ * The property on which everything rests: whatever happens, once the queued writes are out, every entry in the switch says
+ * what `decide()` says today about every packet that it takes, and the core knows exactly the entries that stand there.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
+import { decide, sameVerdict, verdictFromFlow, type Question } from "@beyondfabric/datapath";
+import { cidrContains, parseCidr, type Ip } from "@beyondfabric/packet";
+import * as fc from "fast-check";
+import { Reactor, type ReactorLimits } from "../../src/reactor/reactor.ts";
+import { View } from "../../src/view.ts";
+import { packetIn, RecordingSwitch } from "./recording-switch.ts";
+
+const limits: ReactorLimits = {
+  entries: 12,
+  idleMilliseconds: 60_000,
+  heldPerPort: 8,
+  holdMilliseconds: 1000,
+  coalesceMilliseconds: 0,
+  entriesPerSecond: 20,
+};
+
+const inside: Ip[] = [
+  "10.244.1.5",
+  "10.244.1.6",
+  "10.244.2.5",
+  "10.244.2.6",
+  "10.244.3.5",
+  "fd00:244::1:5",
+  "fd00:244::2:5",
+];
+const nodeAddresses: Ip[] = ["10.244.1.1", "10.244.2.1"];
+const outside: Ip[] = ["8.8.8.8", "10.245.0.1", "10.200.0.9", "2001:db8::1"];
+const addresses = [...inside, ...nodeAddresses, ...outside];
+const nodes = ["node-1", "node-2", "node-3"];
+const tunnels: Ip[] = ["10.10.0.11", "10.10.0.12", "10.10.0.13"];
+const blocks = ["10.244.1.0/26", "10.244.2.0/26", "10.244.3.0/26", "fd00:244::1:0/122", "fd00:244::2:0/122"];
+const subnets = ["10.244.0.0/16", "fd00:244::/64", "10.200.0.0/16"];
+
+/** The facts of the API server, apart from the view, so that a restarted agent can list them again. */
+interface World {
+  view: View;
+  reactor: Reactor;
+  readonly ovs: RecordingSwitch;
+  now: number;
+  lives: number;
+  readonly replay: Map<string, (view: View) => void>;
+}
+
+type Step = (world: World) => void;
+
+/** A step that a counterexample prints by its name. */
+function named([name, step]: [string, Step]): Step {
+  return Object.assign((world: World) => step(world), { [fc.toStringMethod]: () => name });
+}
+
+function fact(key: string, apply: ((view: View) => void) | undefined, undo: (view: View) => void): Step {
+  return (world) => {
+    if (apply === undefined) world.replay.delete(key);
+    else world.replay.set(key, apply);
+    (apply ?? undo)(world.view);
+  };
+}
+
+const anAddress = fc.constantFrom(...addresses);
+const aPodAddress = fc.constantFrom(...inside);
+const aNode = fc.constantFrom(...nodes);
+
+const steps = fc
+  .oneof(
+    {
+      weight: 6,
+      arbitrary: fc
+        .tuple(
+          fc.constantFrom("pod" as const, "host" as const, "tunnel" as const),
+          anAddress,
+          anAddress,
+          fc.constantFrom(...tunnels),
+        )
+        .map(([from, source, destination, tunnelSource]): [string, Step] => [
+          `packet ${from} ${source} ${destination} ${tunnelSource}`,
+          ({ reactor }) => {
+            if (source.includes(":") !== destination.includes(":")) return;
+            const question: Question =
+              from === "tunnel" ? { from, source, destination, tunnelSource } : { from, source, destination };
+            reactor.onPacketIn(packetIn(question));
+          },
+        ]),
+    },
+    {
+      weight: 3,
+      arbitrary: fc
+        .tuple(fc.constantFrom("a", "b", "c"), aPodAddress, aNode, fc.boolean(), fc.nat(3))
+        .map(([uid, address, node, there, created]): [string, Step] => [
+          `pod ${uid} ${address} ${node} ${there}`,
+          fact(
+            `pod ${uid}`,
+            there
+              ? (view) => view.setPod({ namespace: "shop", name: uid, uid, node, addresses: [address], created })
+              : undefined,
+            (view) => view.removePod(uid),
+          ),
+        ]),
+    },
+    {
+      weight: 3,
+      arbitrary: fc
+        .tuple(fc.constantFrom(100, 101, 102), fc.subarray(inside, { maxLength: 2 }), fc.boolean(), fc.boolean())
+        .map(([ofport, held, there, more]): [string, Step] => [
+          `port ${ofport} ${held.join()} ${there} ${more}`,
+          fact(
+            `port ${ofport}`,
+            there
+              ? (view) =>
+                  view.setLocalPort({
+                    ofport,
+                    mac: "0a:58:00:00:00:01",
+                    addresses: held,
+                    pod: `shop/local-${ofport}`,
+                    uid: `local-${ofport}`,
+                    ...(more ? { allowedSources: [parseCidr("10.244.3.0/28")] } : {}),
+                  })
+              : undefined,
+            (view) => view.removeLocalPort(ofport),
+          ),
+        ]),
+    },
+    {
+      weight: 2,
+      arbitrary: fc
+        .tuple(
+          aNode,
+          fc.option(fc.constantFrom(...tunnels), { nil: undefined }),
+          fc.subarray(nodeAddresses),
+          fc.boolean(),
+        )
+        .map(([name, tunnelAddress, gatewayAddresses, there]): [string, Step] => [
+          `node ${name} ${tunnelAddress} ${gatewayAddresses.join()} ${there}`,
+          fact(
+            `node ${name}`,
+            there
+              ? (view) =>
+                  view.setNode({
+                    name,
+                    uid: name,
+                    gatewayAddresses,
+                    ...(tunnelAddress === undefined ? {} : { tunnelAddress }),
+                  })
+              : undefined,
+            (view) => view.removeNode(name),
+          ),
+        ]),
+    },
+    {
+      weight: 2,
+      arbitrary: fc
+        .tuple(fc.constantFrom(...blocks), aNode, fc.boolean())
+        .map(([cidr, node, there]): [string, Step] => [
+          `block ${cidr} ${node} ${there}`,
+          fact(`block ${cidr}`, there ? (view) => view.setBlock({ cidr: parseCidr(cidr), node }) : undefined, (view) =>
+            view.removeBlock(parseCidr(cidr)),
+          ),
+        ]),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.tuple(fc.subarray(subnets), fc.constantFrom(7, 8)).map(([chosen, vni]): [string, Step] => [
+        `subnets ${chosen.join()} ${vni}`,
+        fact(
+          "subnets",
+          (view) =>
+            view.setSubnets(
+              chosen.map((text) => ({ name: text, cidr: parseCidr(text), gateway: parseCidr(text).address, vni })),
+            ),
+          () => {},
+        ),
+      ]),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom(300, 2000, 61_000).map((milliseconds): [string, Step] => [
+        `pass ${milliseconds}`,
+        (world) => {
+          world.now += milliseconds;
+          world.reactor.tick();
+          for (let bucket = 0; bucket < 64; bucket++) {
+            const readings = [];
+            for (const flow of world.ovs.entries.values()) {
+              const id = verdictFromFlow(flow)!.id;
+              if (id % 64 === bucket) readings.push({ id, packets: 0n, bytes: 0n });
+            }
+            world.reactor.recordBucket(bucket, readings);
+          }
+          world.reactor.recordRefusals(
+            [...world.ovs.entries.values()].map((flow) => ({ id: verdictFromFlow(flow)!.id, packets: 0n, bytes: 0n })),
+          );
+        },
+      ]),
+    },
+    {
+      weight: 1,
+      arbitrary: fc
+        .boolean()
+        .map((adoptFirst): [string, Step] => [`restart ${adoptFirst}`, (world) => restart(world, adoptFirst)]),
+    },
+  )
+  .map(named);
+
+function live(world: Pick<World, "view" | "ovs" | "lives"> & { now: number }, clock: () => number): Reactor {
+  const reactor = new Reactor({
+    facts: world.view,
+    limits,
+    sink: world.ovs,
+    now: clock,
+    firstId: 1 + world.lives * 100_000,
+    onUndecodable: (error) => {
+      throw error;
+    },
+  });
+  world.view.onChange((keys) => reactor.factsChanged(keys));
+  return reactor;
+}
+
+/** The agent dies with what it had queued; the next one takes over what stands in the switch, before or after listing. */
+function restart(world: World, adoptFirst: boolean): void {
+  world.reactor.disconnected();
+  world.lives++;
+  world.view = new View("node-1");
+  world.reactor = live(world, () => world.now);
+  const list = (): void => {
+    for (const apply of world.replay.values()) apply(world.view);
+  };
+  const adopt = (): void => {
+    for (const flow of world.reactor.adopt([...world.ovs.entries.values()])) {
+      for (const [key, entry] of world.ovs.entries) if (entry === flow) world.ovs.entries.delete(key);
+    }
+  };
+  if (adoptFirst) {
+    adopt();
+    list();
+  } else {
+    list();
+    adopt();
+  }
+  world.view.setComplete();
+  world.reactor.revalidateAll();
+}
+
+async function drained(reactor: Reactor): Promise<void> {
+  while (reactor.pendingWrites > 0) {
+    await setImmediate();
+    if (reactor.pendingWrites > 0) await sleep(1);
+  }
+}
+
+function check({ ovs, view, reactor }: World): void {
+  for (const flow of ovs.entries.values()) {
+    const entry = verdictFromFlow(flow);
+    assert.ok(entry !== undefined, "an entry that cannot be read");
+    const { cube } = entry.decision;
+    for (const source of addresses.filter((address) => cidrContains(cube.source, address))) {
+      for (const destination of addresses.filter((address) => cidrContains(cube.destination, address))) {
+        const today = decide({ ...entry.question, source, destination }, view);
+        const same = sameVerdict(
+          { ...entry.decision, cube },
+          {
+            ...today,
+            ...(today.verdict === "hold" ? {} : { cube }),
+          },
+        );
+        assert.ok(
+          same,
+          `${entry.question.from} ${source} ${destination}: entry ${entry.decision.verdict}, today ${today.verdict} (${today.explanation})`,
+        );
+      }
+    }
+    assert.ok(reactor.verdicts.get(entry.id) !== undefined, `entry ${entry.id} is unknown to the core`);
+  }
+  assert.equal(ovs.entries.size, reactor.verdicts.size);
+}
+
+test("entries agree with decide() after any sequence of facts, packets, time and restarts", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 60 }), async (sequence) => {
+      const view = new View("node-1");
+      const ovs = new RecordingSwitch();
+      const world: World = { view, ovs, now: 0, lives: 0, replay: new Map(), reactor: undefined as unknown as Reactor };
+      world.reactor = live(world, () => world.now);
+      const first = [
+        fact(
+          "subnets",
+          (v) =>
+            v.setSubnets(
+              subnets
+                .slice(0, 2)
+                .map((text) => ({ name: text, cidr: parseCidr(text), gateway: parseCidr(text).address, vni: 7 })),
+            ),
+          () => {},
+        ),
+        fact(
+          "node node-1",
+          (v) =>
+            v.setNode({ name: "node-1", uid: "node-1", tunnelAddress: "10.10.0.11", gatewayAddresses: ["10.244.1.1"] }),
+          () => {},
+        ),
+        fact(
+          "node node-2",
+          (v) =>
+            v.setNode({ name: "node-2", uid: "node-2", tunnelAddress: "10.10.0.12", gatewayAddresses: ["10.244.2.1"] }),
+          () => {},
+        ),
+        fact(
+          "block 10.244.1.0/26",
+          (v) => v.setBlock({ cidr: parseCidr("10.244.1.0/26"), node: "node-1" }),
+          () => {},
+        ),
+        fact(
+          "block 10.244.2.0/26",
+          (v) => v.setBlock({ cidr: parseCidr("10.244.2.0/26"), node: "node-2" }),
+          () => {},
+        ),
+        fact(
+          "port 100",
+          (v) =>
+            v.setLocalPort({
+              ofport: 100,
+              mac: "0a:58:00:00:00:01",
+              addresses: ["10.244.1.5"],
+              pod: "shop/local-100",
+              uid: "local-100",
+            }),
+          () => {},
+        ),
+        fact(
+          "pod a",
+          (v) =>
+            v.setPod({ namespace: "shop", name: "a", uid: "a", node: "node-2", addresses: ["10.244.2.5"], created: 0 }),
+          () => {},
+        ),
+      ];
+      for (const step of first) step(world);
+      view.setComplete();
+      for (const step of sequence) {
+        step(world);
+        await drained(world.reactor);
+        check(world);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
