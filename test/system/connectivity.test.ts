@@ -172,7 +172,11 @@ describe("every pod, node and outside host reaches what it should", () => {
         "host-1",
         process.execPath,
         new URL("./forge.ts", import.meta.url).pathname,
-        ...["10.10.0.11", "1", source, target.ipv4, "5"],
+        "10.10.0.11",
+        "1",
+        source,
+        target.ipv4,
+        "5",
       );
       assert.equal(sent.code, 0, sent.stderr);
     }
