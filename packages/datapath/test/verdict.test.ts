@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { canonicalFlow, decodeMessage, type Flow } from "@beyondfabric/openflow";
+import { formatCidr, parseCidr } from "@beyondfabric/packet";
+import {
+  encodeCookie,
+  flowKey,
+  flowModFor,
+  sameVerdict,
+  verdictFlow,
+  verdictFromFlow,
+  type Settled,
+} from "../src/index.ts";
+import { anyAnswered, type Answered } from "./verdict.arbitrary.ts";
+
+const anyId = fc.integer({ min: 1, max: 0xffff_ffff });
+
+function flowOf({ question, decision }: Answered, id: number): Flow {
+  return verdictFlow(decision, question.from, question.tunnelSource, id);
+}
+
+function readBack({ question, decision }: Answered, id: number, flow: Flow): void {
+  const read = verdictFromFlow(flow);
+  assert.ok(read !== undefined);
+  assert.equal(read.id, id);
+  assert.deepEqual(read.question, question);
+  assert.ok(sameVerdict(read.decision, decision), `${JSON.stringify(read.decision)}, was ${JSON.stringify(decision)}`);
+}
+
+describe("a verdict", () => {
+  it("is read back from its entry: as written, as a switch reports it, and off the wire", () => {
+    fc.assert(
+      fc.property(anyAnswered, anyId, (answered, id) => {
+        const flow = flowOf(answered, id);
+        readBack(answered, id, flow);
+        readBack(answered, id, canonicalFlow(flow));
+        const { key, frame } = flowModFor("add", answered.question, answered.decision, id);
+        const message = decodeMessage(frame);
+        assert.ok(message.type === "flow_mod" && message.command === "add");
+        assert.equal(flowKey(message.flow), key);
+        readBack(answered, id, message.flow);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("stands in the table of its packets, exact pairs above prefixes", () => {
+    fc.assert(
+      fc.property(anyAnswered, anyId, (answered, id) => {
+        const { source, destination } = answered.decision.cube;
+        const width = source.family === 4 ? 32 : 128;
+        const flow = flowOf(answered, id);
+        assert.equal(flow.table, answered.question.from === "tunnel" ? 60 : 50);
+        assert.equal(flow.priority, source.length === width && destination.length === width ? 200 : 100);
+      }),
+    );
+  });
+});
+
+describe("an entry that no verdict wrote", () => {
+  const decision: Settled = {
+    verdict: "allow",
+    cube: { source: parseCidr("10.244.1.5/32"), destination: parseCidr("10.244.2.0/24") },
+    way: { kind: "tunnel", destination: "10.10.0.12", vni: 7 },
+    reason: "to-remote-pod",
+    explanation: "for this test",
+    dependsOn: [],
+  };
+  const flow = verdictFlow(decision, "pod", undefined, 9);
+  const withoutField = (name: string): Flow => ({ ...flow, match: flow.match.filter(({ field }) => field !== name) });
+  const loads = (...actions: Extract<Flow["instructions"][number], { type: "apply_actions" }>["actions"]): Flow => ({
+    ...flow,
+    instructions: [{ type: "apply_actions", actions }],
+  });
+  const reg5 = { field: "reg5", offset: 0, bits: 32 } as const;
+
+  it("is told apart, while the one beside it is read", () => {
+    const read = verdictFromFlow(flow);
+    assert.equal(read && formatCidr(read.decision.cube.destination), "10.244.2.0/24");
+    const strangers: Record<string, Flow> = {
+      "a pod's cookie": { ...flow, cookie: encodeCookie("pod", 9) },
+      "no cookie of ours": { ...flow, cookie: 9n },
+      "another table": { ...flow, table: 70 },
+      "no source class": withoutField("reg0"),
+      "a tunnel source in egress": { ...flow, match: [...flow.match, { field: "tun_src", value: 1n }] },
+      "a tunnel packet of no tunnel": verdictFlow(decision, "tunnel", undefined, 9),
+      "a mask with a hole": {
+        ...withoutField("ip_dst"),
+        match: [...withoutField("ip_dst").match, { field: "ip_dst", value: 0n, mask: 0xff00_ff00n }],
+      },
+      "no action": { ...flow, instructions: [] },
+      "an unknown verdict": loads({ type: "load", dst: reg5, value: 0xeen }),
+      "a tunnel to nowhere": loads({ type: "load", dst: reg5, value: 2n }),
+    };
+    for (const [why, stranger] of Object.entries(strangers)) assert.equal(verdictFromFlow(stranger), undefined, why);
+  });
+});
