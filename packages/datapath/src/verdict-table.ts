@@ -55,7 +55,7 @@ export class VerdictTable {
 
   /**
    * Remembers a decision.
-   * @param id the number that an adopted entry carries in its cookie; a new one is drawn otherwise
+   * @param id the number that an adopted entry carries in its cookie, whoever had it before; a new one is drawn otherwise
    */
   add(question: Question, decision: Settled, now: number, id?: number): Verdict {
     const verdict: Verdict = {
@@ -68,8 +68,9 @@ export class VerdictTable {
       bytes: 0n,
     };
     const key = cubeKey(question, decision);
-    const before = this.#byCube.get(key);
-    if (before !== undefined) this.remove(before);
+    for (const before of [this.#byCube.get(key), this.#byId.get(verdict.id)]) {
+      if (before !== undefined) this.remove(before);
+    }
     this.#byId.set(verdict.id, verdict);
     this.#byCube.set(key, verdict);
     this.#index(verdict);
@@ -80,18 +81,15 @@ export class VerdictTable {
   remove(verdict: Verdict): void {
     if (this.#byId.get(verdict.id) !== verdict) return;
     this.#byId.delete(verdict.id);
-    const key = cubeKey(verdict.question, verdict.decision);
-    if (this.#byCube.get(key) === verdict) this.#byCube.delete(key);
-    for (const fact of verdict.decision.dependsOn) {
-      const dependants = this.#byFact.get(fact);
-      dependants?.delete(verdict);
-      if (dependants?.size === 0) this.#byFact.delete(fact);
-    }
+    this.#unindex(verdict);
   }
 
-  /** Replaces the decision of a verdict about the same cube (another way, or a refusal instead of a way). */
+  /**
+   * Replaces the decision of a verdict about the same cube (another way, or a refusal instead of a way). It keeps its
+   * place in the order of last use: no packet has used it.
+   */
   update(verdict: Verdict, decision: Settled): void {
-    this.remove(verdict);
+    this.#unindex(verdict);
     verdict.decision = decision;
     this.#byId.set(verdict.id, verdict);
     this.#byCube.set(cubeKey(verdict.question, decision), verdict);
@@ -141,6 +139,16 @@ export class VerdictTable {
     const id = this.#nextId;
     this.#nextId = nextAfter(id);
     return id;
+  }
+
+  #unindex(verdict: Verdict): void {
+    const key = cubeKey(verdict.question, verdict.decision);
+    if (this.#byCube.get(key) === verdict) this.#byCube.delete(key);
+    for (const fact of verdict.decision.dependsOn) {
+      const dependants = this.#byFact.get(fact);
+      dependants?.delete(verdict);
+      if (dependants?.size === 0) this.#byFact.delete(fact);
+    }
   }
 
   #index(verdict: Verdict): void {
