@@ -5,22 +5,15 @@ import { isIp, parseIp, type Ip } from "@beyondfabric/packet";
 export const tunnelAddressAnnotation = "beyondfabric.io/tunnel-address";
 export const gatewayAddressesAnnotation = "beyondfabric.io/gateway-addresses";
 
-interface RawMetadata {
-  readonly name?: string;
-  readonly namespace?: string;
-  readonly uid?: string;
-  readonly creationTimestamp?: string;
-  readonly annotations?: Readonly<Record<string, string>>;
+type RawObject = Readonly<Record<string, unknown>>;
+
+/** A field that should be an object: one without fields when it is anything else. */
+function objectIn(value: unknown): RawObject {
+  return typeof value === "object" && value !== null ? (value as RawObject) : {};
 }
 
-interface RawPod {
-  readonly metadata?: RawMetadata;
-  readonly spec?: { readonly nodeName?: string; readonly hostNetwork?: boolean };
-  readonly status?: {
-    readonly phase?: string;
-    readonly podIP?: string;
-    readonly podIPs?: readonly { readonly ip?: string }[];
-  };
+function textIn(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
 
 /**
@@ -28,34 +21,39 @@ interface RawPod {
  * its addresses are free for others although the object still lists them.
  */
 export function podRecord(raw: unknown): PodFact | undefined {
-  const { metadata, spec, status } = raw as RawPod;
-  if (metadata?.uid === undefined || spec?.nodeName === undefined || spec.hostNetwork === true) return undefined;
-  if (status?.phase === "Succeeded" || status?.phase === "Failed") return undefined;
-  const listed = status?.podIPs?.map(({ ip }) => ip) ?? [status?.podIP];
-  const addresses = canonical(listed);
+  const { metadata, spec, status } = objectIn(raw);
+  const { uid, name, namespace, creationTimestamp } = objectIn(metadata);
+  const { nodeName, hostNetwork } = objectIn(spec);
+  const { phase, podIP, podIPs } = objectIn(status);
+  if (typeof uid !== "string" || typeof nodeName !== "string" || hostNetwork === true) return undefined;
+  if (phase === "Succeeded" || phase === "Failed") return undefined;
+  const addresses = canonical(Array.isArray(podIPs) ? podIPs.map((each) => objectIn(each)["ip"]) : [podIP]);
   if (addresses.length === 0) return undefined;
   return {
-    namespace: metadata.namespace ?? "",
-    name: metadata.name ?? "",
-    uid: metadata.uid,
-    node: spec.nodeName,
+    namespace: textIn(namespace) ?? "",
+    name: textIn(name) ?? "",
+    uid,
+    node: nodeName,
     addresses,
-    created: Date.parse(metadata.creationTimestamp ?? "") || 0,
+    created: Date.parse(textIn(creationTimestamp) ?? "") || 0,
   };
 }
 
 export function nodeRecord(raw: unknown): ClusterNode | undefined {
-  const { metadata } = raw as { metadata?: RawMetadata };
-  if (metadata?.name === undefined || metadata.uid === undefined) return undefined;
-  const tunnel = canonical([metadata.annotations?.[tunnelAddressAnnotation]])[0];
+  const { name, uid, annotations } = objectIn(objectIn(raw)["metadata"]);
+  if (typeof name !== "string" || typeof uid !== "string") return undefined;
+  const notes = objectIn(annotations);
+  const tunnel = canonical([notes[tunnelAddressAnnotation]])[0];
   return {
-    name: metadata.name,
-    uid: metadata.uid,
-    gatewayAddresses: canonical((metadata.annotations?.[gatewayAddressesAnnotation] ?? "").split(",")),
+    name,
+    uid,
+    gatewayAddresses: canonical((textIn(notes[gatewayAddressesAnnotation]) ?? "").split(",")),
     ...(tunnel === undefined ? {} : { tunnelAddress: tunnel }),
   };
 }
 
-function canonical(addresses: readonly (string | undefined)[]): Ip[] {
-  return addresses.filter((address) => address !== undefined && isIp(address)).map((address) => parseIp(address!));
+function canonical(addresses: readonly unknown[]): Ip[] {
+  return addresses
+    .filter((address) => typeof address === "string" && isIp(address))
+    .map((each) => parseIp(each as string));
 }
