@@ -1,6 +1,6 @@
 /** Puts the CNI executable and the network configuration where the container runtime looks, each in one step. */
 import { chmodSync, copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { AgentConfig } from "./config.ts";
 import { AgentError } from "./errors.ts";
 
@@ -40,11 +40,15 @@ export function networkConfiguration(socket: string): string {
 function inOneStep(path: string, write: (temporary: string) => void): void {
   const temporary = `${path}.${process.pid}.new`;
   try {
-    mkdirSync(join(path, ".."), { recursive: true });
-    write(temporary);
-    renameSync(temporary, path);
+    mkdirSync(dirname(path), { recursive: true });
+    try {
+      write(temporary);
+      renameSync(temporary, path);
+    } catch (cause) {
+      rmSync(temporary, { force: true });
+      throw cause;
+    }
   } catch (cause) {
-    rmSync(temporary, { force: true });
     throw new AgentError(
       "AGENT_INSTALL",
       `${path} cannot be written: ${(cause as Error).message}; see the rights of its folder`,
