@@ -48,7 +48,7 @@ system: setup ## only the system tests, on the lab's embedded control plane
 	@$(TEST) --test-concurrency=1 'test/system/*.test.ts'
 
 verify: setup-kubernetes ## the long ones: the same system tests on a real etcd and kube-apiserver
-	@FABRIC_CONTROL_PLANE=kubernetes $(TEST) --test-concurrency=1 'packages/*/test/**/*.verify.ts' 'test/system/*.test.ts'
+	@KUBEBUILDER_ASSETS="$$(tools/kubernetes-assets.sh)" FABRIC_CONTROL_PLANE=kubernetes $(TEST) --test-concurrency=1 'packages/*/test/**/*.verify.ts' 'test/system/*.test.ts'
 
 demo: setup ## three nodes, real pods, entries that appear with the first packet
 	@node test/demo.ts

@@ -12,7 +12,7 @@ import { createPki } from "../src/index.ts";
 import { ApiClient, eventually, type RunningPlane } from "./harness.ts";
 
 const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
-const assets = process.env["KUBEBUILDER_ASSETS"] ?? join(cache, "beyondfabric", "kubernetes-1.20.2");
+const assets = process.env["KUBEBUILDER_ASSETS"] ?? join(cache, "beyondfabric", "kubernetes-1.20.2-2");
 
 async function freePort(): Promise<number> {
   const server = createServer();

@@ -149,7 +149,7 @@ async function end(child: ChildProcess | undefined): Promise<void> {
 function program(name: string): string {
   const assets =
     process.env["KUBEBUILDER_ASSETS"] ??
-    join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "beyondfabric", "kubernetes-1.20.2");
+    join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "beyondfabric", "kubernetes-1.20.2-2");
   const found = [join(assets, name), join("/usr/bin", name)].find((path) => existsSync(path));
   if (found === undefined)
     throw new Error(`${name} is neither in ${assets} nor in /usr/bin; tools/setup.sh kubernetes`);
