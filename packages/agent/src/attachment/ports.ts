@@ -61,10 +61,15 @@ export function portOf(row: InterfaceRow): PodPort | undefined {
     subnet: id("subnet") ?? "",
     hostInterface: row.name,
     ofport: row.ofport_request ?? row.ofport ?? -1,
-    mtu: Number(id("mtu") ?? 0),
-    created: Number(id("created") ?? 0),
+    mtu: wholeNumber(id("mtu")),
+    created: wholeNumber(id("created")),
     allowedSources: prefixes(id("allowed-sources") ?? ""),
   };
+}
+
+/** 0 for what is no number: people can write into the database too. */
+function wholeNumber(text: string | undefined): number {
+  return text !== undefined && /^[0-9]{1,15}$/.test(text) ? Number(text) : 0;
 }
 
 /** Prefixes of a comma list; what is none is left out: no consent is given by mistake. */
