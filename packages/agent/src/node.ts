@@ -49,6 +49,8 @@ import { UplinkSession } from "./switch/uplink-session.ts";
 import { View, type ClusterNode } from "./view.ts";
 
 const convergeMilliseconds = 5000;
+/** A node that is ready gathers changes for so long (ms): pods that come and go make many, and wait for none of this. */
+const calmMilliseconds = 50;
 const reconcileMilliseconds = 30_000;
 const neighbourMilliseconds = 60_000;
 const garbage = { graceMilliseconds: 10_000, stepMilliseconds: 10_000 };
@@ -304,14 +306,17 @@ export class FabricNode {
       return;
     }
     this.#converging = true;
-    setTimeout(() => {
-      void this.#converge().finally(() => {
-        this.#converging = false;
-        if (!this.#convergeAgain) return;
-        this.#convergeAgain = false;
-        this.#convergeSoon();
-      });
-    }, 5);
+    setTimeout(
+      () => {
+        void this.#converge().finally(() => {
+          this.#converging = false;
+          if (!this.#convergeAgain) return;
+          this.#convergeAgain = false;
+          this.#convergeSoon();
+        });
+      },
+      this.notReady().length === 0 ? calmMilliseconds : 5,
+    );
   }
 
   async #converge(): Promise<void> {

@@ -29,6 +29,7 @@ export class HostNetwork {
   readonly #socket: RouteSocket;
   readonly #logger: Logger;
   #appliedRuleset = "";
+  #rulesetSeen = 0;
 
   constructor(socket: RouteSocket, logger: Logger) {
     this.#socket = socket;
@@ -88,9 +89,16 @@ export class HostNetwork {
 
   async #ensureRuleset(facts: HostNetworkFacts): Promise<void> {
     const text = ruleset(facts);
-    if (text === this.#appliedRuleset && (await readTable("inet", tableName)) !== undefined) return;
+    const now = performance.now();
+    if (text === this.#appliedRuleset) {
+      // Asking whether it still stands costs a process: not with every pod that comes or goes.
+      if (now - this.#rulesetSeen < rulesetMilliseconds) return;
+      this.#rulesetSeen = now;
+      if ((await readTable("inet", tableName)) !== undefined) return;
+    }
     await applyRuleset(text);
     this.#appliedRuleset = text;
+    this.#rulesetSeen = now;
   }
 
   /**
@@ -162,6 +170,9 @@ export class HostNetwork {
     return { mtu: link.mtu, mac: link.mac, ipv4: first?.cidr.split("/", 1)[0] };
   }
 }
+
+/** How often the packet filter is looked at when nothing about it changed (ms). */
+const rulesetMilliseconds = 10_000;
 
 /** RTPROT_KERNEL and RTPROT_STATIC of linux/rtnetlink.h. */
 const kernelProtocol = 2;
