@@ -6,10 +6,8 @@ export type AgentErrorCode =
   | "AGENT_PORT_REFUSED"
   | "AGENT_TUNNEL_INTERFACE"
   | "AGENT_NO_SUBNET"
-  | "AGENT_NO_ADDRESS"
   | "AGENT_API_REQUEST"
-  | "AGENT_INSTALL"
-  | "AGENT_NOT_READY";
+  | "AGENT_INSTALL";
 
 export class AgentError extends Error {
   readonly code: AgentErrorCode;

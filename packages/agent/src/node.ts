@@ -5,14 +5,7 @@
  */
 import { createHash, randomInt } from "node:crypto";
 import { CniServer } from "@beyondfabric/cni";
-import {
-  EventRecorder,
-  inClusterConfig,
-  isNotFound,
-  KubeClient,
-  loadKubeconfig,
-  nodeResource,
-} from "@beyondfabric/kube";
+import { EventRecorder, inClusterConfig, KubeClient, loadKubeconfig, nodeResource } from "@beyondfabric/kube";
 import { addressBlockKind, addressBlockName, type AddressBlock } from "@beyondfabric/kube/kinds";
 import { RouteSocket } from "@beyondfabric/link";
 import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
@@ -23,13 +16,13 @@ import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
 import { localPortOf } from "./attachment/ports.ts";
 import type { AgentConfig } from "./config.ts";
-import { blockStore } from "./directory/block-store.ts";
+import { blockStore, freeBlocks } from "./directory/block-store.ts";
 import { Directory } from "./directory/directory.ts";
 import { podMtu, topologyOf, type Topology } from "./directory/networks.ts";
 import { gatewayAddressesAnnotation, tunnelAddressAnnotation } from "./directory/records.ts";
 import { AgentError } from "./errors.ts";
 import { HostNetwork, type UplinkAddresses } from "./host/network.ts";
-import { BlockGarbage, releaseOrphan } from "./ipam/garbage.ts";
+import { BlockGarbage } from "./ipam/garbage.ts";
 import { networksOf, readLocalState, subnetsOf, writeLocalState, type LocalState } from "./local-state.ts";
 import type { Logger } from "./log.ts";
 import { NoiseWatch } from "./noise.ts";
@@ -584,25 +577,9 @@ export class FabricNode {
 
   async #collectGarbage(): Promise<void> {
     if (!this.#directory.synced || !this.#directory.connected || this.#blockGarbage === undefined) return;
-    const nodes = [...this.#directory.nodes].map(({ name, uid }) => ({ name, uid }));
-    for (const block of this.#blockGarbage.due(this.#directory.blocks, nodes, performance.now())) {
-      try {
-        if (await releaseOrphan(block, (name) => this.#readNodeUid(name), blockStore(this.#client))) {
-          this.#logger.info({ block: block.name, node: block.node }, "freed a block whose node is gone");
-        }
-      } catch (error) {
-        this.#logger.debug({ err: error, block: block.name }, "block not freed yet");
-      }
-    }
-  }
-
-  async #readNodeUid(name: string): Promise<string | undefined> {
-    try {
-      return (await this.#client.get<{ metadata: { uid: string } }>(nodeResource, name)).metadata.uid;
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
+    const { blocks, nodes } = this.#directory;
+    const due = this.#blockGarbage.due(blocks, Array.from(nodes), performance.now());
+    await freeBlocks(due, this.#client, this.#logger);
   }
 
   /** Reads statistics bucket by bucket, so that every entry is looked at twice in its idle time. */
