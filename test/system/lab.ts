@@ -3,12 +3,14 @@
  * chosen with FABRIC_CONTROL_PLANE (`embedded`, or `kubernetes` in `make verify`).
  */
 import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { StatusReply } from "@beyondfabric/agent/api";
 
 const root = resolve(import.meta.dirname, "../..");
+const checkoutMark = createHash("sha256").update(root).digest("hex").slice(0, 3);
 
 export interface Outcome {
   readonly code: number;
@@ -57,8 +59,14 @@ export class Lab {
     this.name = name;
   }
 
-  /** Brings a lab of its own name up. Throws with the output of `up` when it fails. */
-  static async up(name: string, { nodes = 3, config }: UpOptions = {}): Promise<Lab> {
+  /**
+   * Brings a lab up that carries this name and a mark of this checkout: tests of two checkouts run side by side, and one
+   * that crashed is cleared away by the next run of the same.
+   * @param title at most 6 characters
+   * @throws with the output of `up` when it fails
+   */
+  static async up(title: string, { nodes = 3, config }: UpOptions = {}): Promise<Lab> {
+    const name = `${title}${checkoutMark}`;
     const lab = new Lab(name);
     const plane = process.env["FABRIC_CONTROL_PLANE"] ?? "embedded";
     const args = ["up", "--name", name, "--nodes", String(nodes), "--control-plane", plane];

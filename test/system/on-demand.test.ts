@@ -12,7 +12,7 @@ describe("entries appear when a packet needs them and go when nobody does", () =
   const idleSeconds = 4;
 
   before(async () => {
-    lab = await Lab.up("ondemand", {
+    lab = await Lab.up("demand", {
       nodes: 3,
       config: `agent:\n  limits:\n    idleSeconds: ${idleSeconds}\n`,
     });
