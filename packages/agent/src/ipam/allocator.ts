@@ -4,11 +4,9 @@
  */
 import { familyBits, formatCidr, ipFamily, ipFromBigInt, ipToBigInt, PrefixMap } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
-import { subnetFamily } from "@beyondfabric/kube/kinds";
-import type { Subnet } from "@beyondfabric/kube/kinds";
-import { assignableIntervals, cidrInterval, clip, intervalsContain, intervalsSize } from "./assignable.ts";
-import { ordinalOf, specificIntervals, valueAt } from "./assignable.ts";
-import type { Interval } from "./assignable.ts";
+import { assignableIntervals, cidrInterval, clip, intervalsContain, intervalsSize } from "@beyondfabric/kube/kinds";
+import { ordinalOf, specificIntervals, subnetFamily, valueAt } from "@beyondfabric/kube/kinds";
+import type { Interval, Subnet } from "@beyondfabric/kube/kinds";
 import { familyMissing } from "./blocks.ts";
 import { IpamError } from "./errors.ts";
 

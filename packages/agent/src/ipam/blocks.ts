@@ -3,10 +3,11 @@
  * the API server lets only one node succeed. Nothing here talks to the API itself; a {@link BlockStore} does.
  */
 import { addressBlockManifest, addressBlockName, OverlapIndex, subnetFamily } from "@beyondfabric/kube/kinds";
+import { assignableIntervals, blockIndices, cidrInterval, intervalsSize } from "@beyondfabric/kube/kinds";
+import { ordinalOf, valueAt } from "@beyondfabric/kube/kinds";
 import type { AddressBlock, AddressBlockManifest, Subnet, SubnetFamily } from "@beyondfabric/kube/kinds";
 import { familyBits, formatCidr, ipFromBigInt, ipToBigInt } from "@beyondfabric/packet";
 import type { Cidr, IpFamily } from "@beyondfabric/packet";
-import { assignableIntervals, blockIndices, cidrInterval, intervalsSize, ordinalOf, valueAt } from "./assignable.ts";
 import { IpamError } from "./errors.ts";
 import { hash64 } from "./hash.ts";
 

@@ -24,7 +24,7 @@ export interface CustomResourceDefinition {
       readonly name: string;
       readonly served: true;
       readonly storage: true;
-      readonly subresources: { readonly status: Record<string, never> };
+      readonly subresources?: { readonly status: Record<string, never> };
       readonly additionalPrinterColumns: readonly PrintColumn[];
       readonly schema: { readonly openAPIV3Schema: JsonSchema };
     }[];
@@ -48,7 +48,7 @@ export function customResourceDefinition(
   const root = {
     type: "object",
     description: kind.description,
-    required: ["spec"],
+    required: kind.hasStatusSubresource ? ["spec"] : ["spec", "status"],
     properties: { spec: openApi(kind.spec), status: openApi(kind.status) },
     ...rules,
   };
@@ -72,7 +72,7 @@ export function customResourceDefinition(
           name: kind.version,
           served: true,
           storage: true,
-          subresources: { status: {} },
+          ...(kind.hasStatusSubresource ? { subresources: { status: {} } } : {}),
           additionalPrinterColumns: kind.columns,
           schema: { openAPIV3Schema: structural(root, options) as JsonSchema },
         },

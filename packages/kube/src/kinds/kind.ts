@@ -1,4 +1,5 @@
 /** What our kinds have in common: how a kind is described, and how an object of it becomes a slim record. */
+import { AddressError } from "@beyondfabric/packet";
 import { z } from "zod";
 import { explain, formatPath, ruled } from "./rules.ts";
 import type { ValuePath } from "./rules.ts";
@@ -16,6 +17,11 @@ export interface PrintColumn {
   readonly priority?: 1;
 }
 
+/** A column of text that only `-o wide` shows. */
+export function wide(name: string, jsonPath: string, description: string): PrintColumn {
+  return { name, type: "string", jsonPath, description, priority: 1 };
+}
+
 /**
  * A rule in Common Expression Language that the API server evaluates (`x-kubernetes-validations`).
  * `since` is the first Kubernetes minor version whose libraries the rule needs.
@@ -27,7 +33,7 @@ export interface CelRule {
 }
 
 /** One kind of ours: where the API serves it, what its spec and status look like, what people see of it. */
-export interface Kind<Spec extends z.ZodType = z.ZodType> {
+export interface Kind<Spec extends z.ZodType = z.ZodType, Status extends z.ZodType = z.ZodType> {
   readonly group: typeof API_GROUP;
   readonly version: typeof API_VERSION;
   readonly plural: string;
@@ -38,17 +44,25 @@ export interface Kind<Spec extends z.ZodType = z.ZodType> {
   readonly namespaced: false;
   readonly description: string;
   readonly spec: Spec;
-  readonly status: z.ZodType;
+  readonly status: Status;
+  /**
+   * Whether status is written apart from spec. Without, both change in one compare-and-swap, and an object whose status
+   * breaks the schema is as wrong as one whose spec does.
+   */
+  readonly hasStatusSubresource: boolean;
   /** Rules about the whole object; rules about a part stand in the part's schema. */
   readonly rules: readonly CelRule[];
   readonly columns: readonly PrintColumn[];
 }
 
+type Shared = "group" | "version" | "namespaced" | "listKind" | "singular" | "hasStatusSubresource";
+
 /** The names and the scope that all our kinds share, filled in. */
-export function defineKind<Spec extends z.ZodType>(
-  kind: Omit<Kind<Spec>, "group" | "version" | "namespaced" | "listKind" | "singular" | "plural"> & { plural: string },
-): Kind<Spec> {
+export function defineKind<Spec extends z.ZodType, Status extends z.ZodType>(
+  kind: Omit<Kind<Spec, Status>, Shared> & { readonly hasStatusSubresource?: false },
+): Kind<Spec, Status> {
   return {
+    hasStatusSubresource: true,
     ...kind,
     group: API_GROUP,
     version: API_VERSION,
@@ -125,16 +139,23 @@ const metadataSchema = z.object({
 
 /**
  * Reads an object as the API server (or a file) gives it. Never throws: a bad object yields its violations.
- * `build` turns a sound spec into a record and may report what no schema can say.
+ * `build` turns a sound spec into a record and may report what no schema can say. The status is undefined when it is
+ * absent or, for a kind that has it apart, breaks the schema: what agents report does not make a wish wrong.
  */
-export function parseObject<Spec extends z.ZodType, Value>(
-  kind: Kind<Spec>,
+export function parseObject<Spec extends z.ZodType, Status extends z.ZodType, Value>(
+  kind: Kind<Spec, Status>,
   raw: unknown,
-  build: (identity: Identity, spec: z.output<Spec>, offend: Offend, status: unknown) => Value | undefined,
+  build: (
+    identity: Identity,
+    spec: z.output<Spec>,
+    offend: Offend,
+    status: z.output<Status> | undefined,
+  ) => Value | undefined,
 ): Parsed<Value> {
   const object = (typeof raw === "object" && raw !== null ? raw : {}) as Record<string, unknown>;
   const metadata = metadataSchema.safeParse(object["metadata"] ?? {}, { reportInput: true });
   const spec = kind.spec.safeParse(object["spec"], { reportInput: true });
+  const status = kind.status.safeParse(object["status"], { reportInput: true });
   const name = metadata.success ? metadata.data.name : nameOf(object["metadata"]);
   const violations: Violation[] = [];
   const offend: Offend = (path, rule, remedy) => {
@@ -152,14 +173,29 @@ export function parseObject<Spec extends z.ZodType, Value>(
   };
   if (!metadata.success) report("metadata", metadataSchema, metadata.error);
   if (!spec.success) report("spec", kind.spec, spec.error);
+  if (!kind.hasStatusSubresource && !status.success) report("status", kind.status, status.error);
   if (metadata.success && spec.success) {
     const { uid, resourceVersion, generation, creationTimestamp } = metadata.data;
     const created = Date.parse(creationTimestamp ?? "") || 0;
     const identity = { name, uid, resourceVersion, generation, created };
-    const value = build(identity, spec.data, offend, object["status"]);
+    const value = build(identity, spec.data, offend, status.data);
     if (value !== undefined && violations.length === 0) return { ok: true, value };
   }
   return { ok: false, violations };
+}
+
+/**
+ * The value that `parse` gives, or undefined after noting that the text at `path` is no address, range or CIDR. Whatever
+ * else it throws is passed on.
+ */
+export function attempt<Value>(parse: () => Value, path: ValuePath, offend: Offend): Value | undefined {
+  try {
+    return parse();
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error;
+    offend(path, "cannot be read", error.message);
+    return undefined;
+  }
 }
 
 /** Notes a violation at a path of the object. */

@@ -23,15 +23,21 @@ export class OverlapIndex<Value> {
     }
   }
 
-  /** The value of a filed prefix that overlaps this one; the widest, if several do. */
+  /** The value of a filed prefix that overlaps this one: the widest of those around it, else one of those within. */
   find(cidr: Cidr): Value | undefined {
+    for (const value of this.overlapping(cidr)) return value;
+    return undefined;
+  }
+
+  /** The values of all filed prefixes that overlap this one: those around it, widest first, then those within. */
+  *overlapping(cidr: Cidr): Generator<Value> {
     for (const length of [...this.#lengths[cidr.family]].sort((a, b) => a - b)) {
       if (length > cidr.length) break;
       const value = this.#exact.get(formatCidr(cidrOf(cidr.address, length)));
-      if (value !== undefined) return value;
+      if (value !== undefined) yield value;
     }
     this.#learnLength(cidr.family, cidr.length);
-    return this.#within.get(formatCidr(cidr))?.values().next().value;
+    yield* this.#within.get(formatCidr(cidr))?.values() ?? [];
   }
 
   delete(cidr: Cidr): void {

@@ -1,49 +1,16 @@
 /** Subnet: addresses of a network, which namespaces draw from them, and how they leave the cluster. */
-import { AddressError, cidrContains, familyBits, firstAddress, formatCidr } from "@beyondfabric/packet";
+import { cidrContains, familyBits, firstAddress, formatCidr } from "@beyondfabric/packet";
 import { addressAt, ipFamily, lastAddress, parseCidr, parseIp } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 import { z } from "zod";
 import { parseAddressRange, rangeList } from "./address-range.ts";
 import type { AddressRange } from "./address-range.ts";
-import { celRules, conditionsSchema, defineKind, immutable, objectName, parseObject } from "./kind.ts";
+import { familyCounts } from "./family-counts.ts";
+import { attempt, celRules, conditionsSchema, defineKind, immutable, objectName, parseObject, wide } from "./kind.ts";
 import type { Identity, Offend, Parsed, Violation } from "./kind.ts";
+import { checkSelector, selectorSchema } from "./label-selector.ts";
+import type { LabelSelector } from "./label-selector.ts";
 import { ruled } from "./rules.ts";
-
-const labelKey = z.string().max(316);
-const labelValue = z.string().max(63);
-
-const selectorSchema = ruled(
-  z.object({
-    matchLabels: ruled(
-      z.record(labelKey, labelValue),
-      "must map labels to values",
-      "write for example {team: a}",
-    ).optional(),
-    matchExpressions: ruled(
-      z
-        .array(
-          z.object({
-            key: labelKey,
-            operator: ruled(
-              z.enum(["In", "NotIn", "Exists", "DoesNotExist"]),
-              "must be In, NotIn, Exists or DoesNotExist",
-              "choose one of the four",
-            ),
-            values: ruled(
-              z.array(labelValue).max(64),
-              "must be a list of values",
-              "write for example [a, b]",
-            ).optional(),
-          }),
-        )
-        .max(32),
-      "must be a list of at most 32 expressions",
-      "write for example [{key: team, operator: In, values: [a]}]",
-    ).optional(),
-  }),
-  "must be a label selector",
-  "write for example {matchLabels: {team: a}}",
-);
 
 const cidrText = ruled(
   z
@@ -109,9 +76,9 @@ const specSchema = ruled(
         "drop the field to use the first address of each CIDR",
       ).optional(),
       vlan: ruled(
-        z.int().min(1).max(4094).describe("VLAN of an Underlay's subnet. Absent: untagged."),
-        "must be a VLAN, from 1 to 4094",
-        "drop the field for untagged",
+        z.int().min(0).max(4094).describe("VLAN of an Underlay's subnet. Absent or 0: untagged."),
+        "must be a VLAN, from 1 to 4094, or 0",
+        "drop the field or write 0 for untagged",
       ).optional(),
       ranges: rangeList(
         "What may be handed out, as addresses, CIDRs or FIRST-LAST. Absent or empty: all of the CIDRs.",
@@ -133,6 +100,17 @@ const specSchema = ruled(
         "must be true or false",
         "write it without quotes",
       ).default(true),
+      reclaimSeconds: ruled(
+        z
+          .int()
+          .min(0)
+          .max(31_536_000)
+          .describe(
+            "How long an address stays with an owner that is gone, or too small for it, before it is free for others. Default: the agents' configuration.",
+          ),
+        "must be a number of seconds, from 0 to 31536000 (a year)",
+        "drop the field for what the agents are configured with",
+      ).optional(),
       blockLength: blockLengthSchema.default({ ipv4: 26, ipv6: 122 }),
     }),
     ...immutable("network", "cidrs", "gateways", "vlan", "blockLength"),
@@ -151,15 +129,6 @@ const specSchema = ruled(
   "write for example {network: overlay, cidrs: [10.244.0.0/16]}",
 );
 
-const familyCounts = (description: string) =>
-  z
-    .object({
-      ipv4: z.string().max(40).optional(),
-      ipv6: z.string().max(40).optional(),
-    })
-    .describe(`${description}, in decimal: an IPv6 subnet holds more than 64 bits can count.`)
-    .optional();
-
 export const subnetKind = defineKind({
   plural: "subnets",
   kind: "Subnet",
@@ -169,19 +138,26 @@ export const subnetKind = defineKind({
   status: z.object({
     capacity: familyCounts("Addresses that can be handed out"),
     used: familyCounts("Addresses in use"),
+    free: familyCounts("Addresses that could be handed out now"),
     conditions: conditionsSchema,
   }),
   rules: [],
   columns: [
-    { name: "Network", type: "string", jsonPath: ".spec.network", description: "The network it belongs to" },
     { name: "CIDRs", type: "string", jsonPath: ".spec.cidrs", description: "Its addresses" },
+    { name: "Network", type: "string", jsonPath: ".spec.network", description: "The network it belongs to" },
+    { name: "VLAN", type: "integer", jsonPath: ".spec.vlan", description: "VLAN of an Underlay's subnet" },
     {
       name: "Default",
       type: "boolean",
       jsonPath: ".spec.default",
       description: "Serves namespaces that no other serves",
     },
-    { name: "VLAN", type: "integer", jsonPath: ".spec.vlan", description: "VLAN of an Underlay's subnet" },
+    { name: "Used", type: "string", jsonPath: ".status.used.ipv4", description: "IPv4 addresses in use" },
+    { name: "Free", type: "string", jsonPath: ".status.free.ipv4", description: "IPv4 addresses that are left" },
+    wide("Capacity", ".status.capacity.ipv4", "IPv4 addresses in all"),
+    wide("Used6", ".status.used.ipv6", "IPv6 addresses in use"),
+    wide("Free6", ".status.free.ipv6", "IPv6 addresses that are left"),
+    wide("Capacity6", ".status.capacity.ipv6", "IPv6 addresses in all"),
     {
       name: "NAT",
       type: "boolean",
@@ -189,23 +165,9 @@ export const subnetKind = defineKind({
       description: "Leaves with the node's address",
       priority: 1,
     },
-    { name: "Used", type: "string", jsonPath: ".status.used.ipv4", description: "IPv4 addresses in use" },
-    { name: "Capacity", type: "string", jsonPath: ".status.capacity.ipv4", description: "IPv4 addresses in all" },
     { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp", description: "Since when it exists" },
   ],
 });
-
-/** `metav1.LabelSelector`, as the API has it. */
-export interface LabelSelector {
-  readonly matchLabels?: Readonly<Record<string, string>> | undefined;
-  readonly matchExpressions?:
-    | readonly {
-        readonly key: string;
-        readonly operator: "In" | "NotIn" | "Exists" | "DoesNotExist";
-        readonly values?: readonly string[] | undefined;
-      }[]
-    | undefined;
-}
 
 /** One family of a subnet. */
 export interface SubnetFamily {
@@ -221,6 +183,7 @@ export interface Subnet extends Identity {
   readonly network: string;
   /** One or two entries, in the order in which the object lists its CIDRs. */
   readonly families: readonly SubnetFamily[];
+  /** Undefined: untagged. */
   readonly vlan: number | undefined;
   /** Empty: everything may be handed out. */
   readonly ranges: readonly AddressRange[];
@@ -229,6 +192,8 @@ export interface Subnet extends Identity {
   readonly namespaceSelector: LabelSelector | undefined;
   readonly isDefault: boolean;
   readonly natOutgoing: boolean;
+  /** Seconds that an address stays with an owner that is gone; undefined: as the agents are configured. */
+  readonly reclaimSeconds: number | undefined;
 }
 
 /** Reads a Subnet object; what is wrong with it comes back as violations. */
@@ -236,18 +201,19 @@ export function parseSubnet(raw: unknown): Parsed<Subnet> {
   return parseObject(subnetKind, raw, (identity, spec, offend): Subnet | undefined => {
     const families = readFamilies(spec, offend);
     const cidrs = families.map((each) => each.cidr);
-    checkSelector(spec.namespaceSelector, offend);
+    checkSelector(spec.namespaceSelector, ["spec", "namespaceSelector"], offend);
     return {
       ...identity,
       network: spec.network,
       families,
-      vlan: spec.vlan,
+      vlan: spec.vlan === 0 ? undefined : spec.vlan,
       ranges: readRanges("ranges", spec.ranges, cidrs, offend),
       excluded: readRanges("excluded", spec.excluded, cidrs, offend),
       reserved: readRanges("reserved", spec.reserved, cidrs, offend),
       namespaceSelector: spec.namespaceSelector,
       isDefault: spec.default,
       natOutgoing: spec.natOutgoing,
+      reclaimSeconds: spec.reclaimSeconds,
     };
   });
 }
@@ -355,25 +321,4 @@ function readRanges(
     }
   }
   return ranges;
-}
-
-function checkSelector(selector: LabelSelector | undefined, offend: Offend): void {
-  for (const [index, expression] of (selector?.matchExpressions ?? []).entries()) {
-    const needsValues = expression.operator === "In" || expression.operator === "NotIn";
-    const count = expression.values?.length ?? 0;
-    const path = ["spec", "namespaceSelector", "matchExpressions", index, "values"];
-    if (needsValues && count === 0)
-      offend(path, `is empty, which ${expression.operator} does not allow`, "list the values");
-    if (!needsValues && count > 0) offend(path, `does not go with ${expression.operator}`, "drop the values");
-  }
-}
-
-function attempt<Value>(parse: () => Value, path: (string | number)[], offend: Offend): Value | undefined {
-  try {
-    return parse();
-  } catch (error) {
-    if (!(error instanceof AddressError)) throw error;
-    offend(path, "cannot be read", error.message);
-    return undefined;
-  }
 }

@@ -6,7 +6,9 @@ import {
   parseAddressBlock,
   validateAddressBlocks,
 } from "@beyondfabric/kube/kinds";
+import { addressBlockStatus, parseAddressBlockStatus } from "@beyondfabric/kube/kinds";
 import { parseCidr } from "@beyondfabric/packet";
+import * as fc from "fast-check";
 import { block, object, subnet, texts } from "./objects.ts";
 
 void describe("AddressBlock", () => {
@@ -49,6 +51,47 @@ void describe("AddressBlock", () => {
       );
     }
   });
+
+  void it("lends parts of itself, apart from each other", () => {
+    const lent = [parseCidr("10.0.0.32/27"), parseCidr("10.0.0.0/28")];
+    const manifest = addressBlockManifest("s", parseCidr("10.0.0.0/26"), { name: "n", uid: "u" }, lent);
+    const parsed = parseAddressBlock(manifest);
+    assert.ok(parsed.ok);
+    assert.deepEqual(parsed.value.lent, lent);
+    for (const wrong of [
+      ["10.0.0.64/27"],
+      ["10.0.0.0/26"],
+      ["10.0.0.0/25"],
+      ["10.0.0.32/27", "10.0.0.48/28"],
+      ["x/1"],
+    ]) {
+      const refused = parseAddressBlock({ ...manifest, spec: { ...manifest.spec, lent: wrong } });
+      assert.ok(!refused.ok);
+      assert.deepEqual(
+        refused.violations.map((each) => each.field),
+        [`spec.lent[${wrong.length - 1}]`],
+      );
+    }
+  });
+
+  void it("publishes who has and had its addresses", () => {
+    const time = fc.integer({ min: 0, max: 253_402_300_799_999 });
+    const allocation = { address: fc.constantFrom("10.0.0.5", "fd00::5"), pod: fc.string(), uid: fc.string() };
+    const statuses = fc.record({
+      used: fc.nat(),
+      free: fc.nat(),
+      allocations: fc.array(fc.record({ ...allocation, since: time })),
+      history: fc.array(fc.record({ ...allocation, from: time, until: time }), { maxLength: 200 }),
+    });
+    fc.assert(
+      fc.property(statuses, (status) => {
+        const read = parseAddressBlockStatus(JSON.parse(JSON.stringify({ status: addressBlockStatus(status) })));
+        assert.deepEqual(read, structuredClone({ ...status, history: status.history.slice(-128) }));
+      }),
+    );
+    fc.assert(fc.property(fc.jsonValue(), (raw) => void parseAddressBlockStatus({ status: raw })));
+    assert.equal(parseAddressBlockStatus({}), undefined);
+  });
 });
 
 void describe("blocks together", () => {
@@ -58,11 +101,31 @@ void describe("blocks together", () => {
       block("10-0-0-64-26", "10.0.0.64/26", 2),
       block("10-0-0-0-26", "10.0.0.0/26", 4),
       block("10-0-1-0-26", "10.0.1.0/26", 1),
-      block("10-9-0-0-26", "10.9.0.0/26", 1, "unknown"),
+      block("10-9-0-0-26", "10.9.0.0/26", 1, { subnet: "unknown" }),
     ];
     assert.deepEqual(texts(validateAddressBlocks(blocks, [subnet("default", { cidrs: ["10.0.0.0/24"] })])), [
       "AddressBlock/10-0-1-0-26 spec.cidr is 10.0.1.0/26, which is not inside Subnet default; delete the block once no pod uses it",
       "AddressBlock/10-0-0-64-27 spec.cidr is 10.0.0.64/27, which overlaps 10.0.0.64/26 of node node-1; delete the block once no pod uses it",
     ]);
+  });
+
+  void it("may lie inside a part that an older one has given away, or keep out of a younger one that counts it as lent", () => {
+    const wide = { lent: ["10.0.0.64/27", "10.0.0.128/26"] };
+    const blocks = [
+      block("10-0-0-0-24", "10.0.0.0/24", 3, wide),
+      block("10-0-0-128-26", "10.0.0.128/26", 2, { node: "node-2" }),
+      block("10-0-0-64-27", "10.0.0.64/27", 4, { node: "node-3" }),
+      block("10-0-0-72-29", "10.0.0.72/29", 5, { node: "node-4" }),
+      block("10-0-0-0-26", "10.0.0.0/26", 6, { node: "node-5" }),
+    ];
+    assert.deepEqual(texts(validateAddressBlocks(blocks, [])), [
+      "AddressBlock/10-0-0-72-29 spec.cidr is 10.0.0.72/29, which overlaps 10.0.0.64/27 of node node-3; delete the block once no pod uses it",
+      "AddressBlock/10-0-0-0-26 spec.cidr is 10.0.0.0/26, which overlaps 10.0.0.0/24 of node node-1; delete the block once no pod uses it",
+    ]);
+    const stranger = block("10-0-0-192-26", "10.0.0.192/26", 1, { node: "node-6" });
+    assert.deepEqual(
+      validateAddressBlocks([...blocks.slice(0, 2), stranger], []).map((each) => each.object),
+      ["AddressBlock/10-0-0-0-24"],
+    );
   });
 });

@@ -4,7 +4,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { addressBlockKind, customResourceDefinition, networkKind, subnetKind } from "@beyondfabric/kube/kinds";
+import { addressBlockKind, customResourceDefinition, ipAddressKind, ipPoolKind } from "@beyondfabric/kube/kinds";
+import { networkKind, subnetKind } from "@beyondfabric/kube/kinds";
 import { load } from "js-yaml";
 
 type Node = { [key: string]: unknown };
@@ -18,7 +19,7 @@ function* nodes(node: Node, path = ""): Generator<[string, Node]> {
   if (typeof node["additionalProperties"] === "object") yield* nodes(node["additionalProperties"] as Node, `${path}{}`);
 }
 
-const kinds = [networkKind, subnetKind, addressBlockKind];
+const kinds = [networkKind, subnetKind, ipPoolKind, ipAddressKind, addressBlockKind];
 
 function schemaOf(kind: (typeof kinds)[number], kubernetes?: string): Node {
   const definition = customResourceDefinition(kind, kubernetes === undefined ? {} : { kubernetes });
@@ -69,6 +70,8 @@ void describe("tools/generate-crds.ts", () => {
       const names = readdirSync(out);
       assert.deepEqual(names.sort(), [
         "addressblocks.beyondfabric.io.yaml",
+        "ipaddresses.beyondfabric.io.yaml",
+        "ippools.beyondfabric.io.yaml",
         "networks.beyondfabric.io.yaml",
         "subnets.beyondfabric.io.yaml",
       ]);

@@ -1,7 +1,7 @@
 /** Objects as the API server would give them, for the tests of the kinds. */
 import assert from "node:assert/strict";
-import { parseAddressBlock, parseNetwork, parseSubnet } from "@beyondfabric/kube/kinds";
-import type { AddressBlock, Network, Parsed, Subnet, Violation } from "@beyondfabric/kube/kinds";
+import { parseAddressBlock, parseIpPool, parseNetwork, parseSubnet } from "@beyondfabric/kube/kinds";
+import type { AddressBlock, IpPool, Network, Parsed, Subnet, Violation } from "@beyondfabric/kube/kinds";
 
 const API_VERSION = "beyondfabric.io/v1alpha1";
 
@@ -22,8 +22,13 @@ export function subnet(name: string, spec: Record<string, unknown>, created = 0)
   return sound(parseSubnet(object("Subnet", name, { network: "overlay", ...spec }, created)));
 }
 
-export function block(name: string, cidr: string, created = 0, subnetName = "default"): AddressBlock {
-  const spec = { subnet: subnetName, cidr, node: "node-1", nodeUid: "uid-1" };
+export function pool(name: string, spec: Record<string, unknown>, created = 0): IpPool {
+  return sound(parseIpPool(object("IPPool", name, spec, created)));
+}
+
+/** @param more fields of the specification besides the node, or instead of it */
+export function block(name: string, cidr: string, created = 0, more: Record<string, unknown> = {}): AddressBlock {
+  const spec = { subnet: "default", cidr, node: "node-1", nodeUid: "uid-1", ...more };
   return sound(parseAddressBlock(object("AddressBlock", name, spec, created)));
 }
 

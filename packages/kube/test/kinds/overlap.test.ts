@@ -29,9 +29,12 @@ void describe("OverlapIndex", () => {
             model.delete(key);
           } else {
             const found = index.find(cidr);
-            const expected = [...model.values()].some((each) => cidrsOverlap(each, cidr));
-            assert.equal(found !== undefined, expected);
-            if (found !== undefined) assert.ok(cidrsOverlap(model.get(found)!, cidr));
+            const expected = [...model].filter(([, each]) => cidrsOverlap(each, cidr)).map(([name]) => name);
+            assert.deepEqual([...index.overlapping(cidr)].toSorted(), expected.toSorted());
+            assert.equal(found !== undefined, expected.length > 0);
+            const lengths = expected.map((name) => model.get(name)!.length);
+            const widest = Math.min(...lengths);
+            if (widest <= cidr.length) assert.equal(model.get(found!)!.length, widest);
           }
         }
       }),

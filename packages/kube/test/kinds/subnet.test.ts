@@ -24,6 +24,18 @@ void describe("Subnet", () => {
     assert.equal(subnetFamily(subnet("s", { cidrs: ["10.0.0.0/28"] }), 6), undefined);
   });
 
+  void it("is untagged without a VLAN, and with VLAN 0", () => {
+    const vlans = [{}, { vlan: 0 }, { vlan: 7 }].map((spec) => subnet("s", { cidrs: ["10.0.0.0/24"], ...spec }).vlan);
+    assert.deepEqual(vlans, [undefined, undefined, 7]);
+  });
+
+  void it("keeps addresses for an owner that is gone as long as it says, or as the agents are configured", () => {
+    const seconds = [{}, { reclaimSeconds: 0 }].map(
+      (spec) => subnet("s", { cidrs: ["10.0.0.0/24"], ...spec }).reclaimSeconds,
+    );
+    assert.deepEqual(seconds, [undefined, 0]);
+  });
+
   void it("reads ranges in their three spellings", () => {
     const s = subnet("s", {
       cidrs: ["10.0.0.0/24", "fd00::/64"],
@@ -56,6 +68,10 @@ void describe("Subnet", () => {
     [{ cidrs, gateways: ["10.0.0.1", "fd00::1"] }, "spec.gateways[1]"],
     [{ cidrs, gateways: ["x"] }, "spec.gateways[0]"],
     [{ cidrs, vlan: 4095 }, "spec.vlan"],
+    [{ cidrs, vlan: -1 }, "spec.vlan"],
+    [{ cidrs, reclaimSeconds: -1 }, "spec.reclaimSeconds"],
+    [{ cidrs, reclaimSeconds: 1.5 }, "spec.reclaimSeconds"],
+    [{ cidrs, reclaimSeconds: 31_536_001 }, "spec.reclaimSeconds"],
     [{ cidrs, blockLength: { ipv4: 20 } }, "spec.blockLength.ipv4"],
     [{ cidrs, blockLength: { ipv4: 31 } }, "spec.blockLength.ipv4"],
     [{ cidrs, ranges: ["10.0.0.9-10.0.0.5"] }, "spec.ranges[0]"],
@@ -83,7 +99,7 @@ void describe("Subnet", () => {
   }
 
   void it("has all that is wrong with it reported", () => {
-    const raw = object("Subnet", "s", { cidrs: ["10.0.0.1/24", "x"], vlan: 0, default: 1 });
+    const raw = object("Subnet", "s", { cidrs: ["10.0.0.1/24", "x"], vlan: -1, default: 1 });
     const parsed = parseSubnet(raw);
     assert.ok(!parsed.ok);
     assert.deepEqual(parsed.violations.map((each) => each.field).sort(), [

@@ -1,7 +1,8 @@
 /** Which addresses of a subnet may be handed out, as sorted intervals, so that an IPv6 subnet costs no more than its ranges. */
-import type { AddressRange, Subnet, SubnetFamily } from "@beyondfabric/kube/kinds";
 import { cidrSize, ipToBigInt } from "@beyondfabric/packet";
 import type { Cidr } from "@beyondfabric/packet";
+import type { AddressRange } from "./address-range.ts";
+import type { Subnet, SubnetFamily } from "./subnet.ts";
 
 /** Addresses from `first` to `last`, both included, as integers of their family. */
 export interface Interval {
@@ -75,10 +76,13 @@ export function ordinalOf(intervals: readonly Interval[], value: bigint): bigint
   return ordinal;
 }
 
+/** Both ends of a range as integers of its family. */
+export function rangeInterval({ first, last }: AddressRange): Interval {
+  return { first: ipToBigInt(first), last: ipToBigInt(last) };
+}
+
 function ofFamily(ranges: readonly AddressRange[], family: SubnetFamily): Interval[] {
-  return ranges
-    .filter((range) => range.family === family.family)
-    .map((range) => ({ first: ipToBigInt(range.first), last: ipToBigInt(range.last) }));
+  return ranges.filter((range) => range.family === family.family).map(rangeInterval);
 }
 
 /** Sorts and joins intervals that overlap or touch. */

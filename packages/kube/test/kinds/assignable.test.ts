@@ -2,14 +2,13 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ipFromBigInt, ipToBigInt } from "@beyondfabric/packet";
 import * as fc from "fast-check";
-import {
-  assignableIntervals,
-  intervalsSize,
-  ordinalOf,
-  specificIntervals,
-  valueAt,
-} from "../../src/ipam/assignable.ts";
-import { subnet } from "./subnets.ts";
+import { assignableIntervals, intervalsSize, ordinalOf, specificIntervals, valueAt } from "@beyondfabric/kube/kinds";
+import { subnet as named } from "./objects.ts";
+import type { Subnet } from "@beyondfabric/kube/kinds";
+
+function subnet(spec: Record<string, unknown>): Subnet {
+  return named("s", spec);
+}
 
 function texts(spec: Record<string, unknown>, of = assignableIntervals): string[] {
   const s = subnet(spec);

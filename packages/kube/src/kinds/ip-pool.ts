@@ -1,0 +1,210 @@
+/** IPPool: a named set of addresses of a subnet, for the workloads that name it. */
+import { formatCidr, ipFromBigInt } from "@beyondfabric/packet";
+import type { IpFamily } from "@beyondfabric/packet";
+import { z } from "zod";
+import { formatAddressRange, parseAddressRange, rangeList } from "./address-range.ts";
+import type { AddressRange } from "./address-range.ts";
+import { cidrInterval, clip, intervalsSize, rangeInterval, specificIntervals } from "./assignable.ts";
+import type { Interval } from "./assignable.ts";
+import { familyCounts } from "./family-counts.ts";
+import { attempt, bySeniority, celRules, conditionsSchema, defineKind, immutable, objectName } from "./kind.ts";
+import { parseObject, wide } from "./kind.ts";
+import type { Identity, Offend, Parsed, Violation } from "./kind.ts";
+import { checkSelector, selectorSchema } from "./label-selector.ts";
+import type { LabelSelector } from "./label-selector.ts";
+import { ruled } from "./rules.ts";
+import { subnetFamily } from "./subnet.ts";
+import type { Subnet } from "./subnet.ts";
+
+const specSchema = ruled(
+  celRules(
+    z.object({
+      subnet: objectName("The Subnet that the addresses belong to."),
+      addresses: rangeList(
+        "The addresses, as addresses, CIDRs or FIRST-LAST, in the order in which they are handed out.",
+      ),
+      namespaceSelector: selectorSchema
+        .describe("Namespaces whose pods may draw from the pool. Absent: all.")
+        .optional(),
+    }),
+    ...immutable("subnet"),
+    {
+      rule: "self.addresses.size() > 0",
+      message: "a pool needs addresses",
+      since: "1.25",
+    },
+  ),
+  "must be the pool's specification",
+  "write for example {subnet: office, addresses: [10.0.0.50-10.0.0.60]}",
+);
+
+export const ipPoolKind = defineKind({
+  plural: "ippools",
+  kind: "IPPool",
+  shortNames: ["bfpool"],
+  description: "A named set of addresses of a subnet, for the workloads that name it.",
+  spec: specSchema,
+  status: z.object({
+    capacity: familyCounts("Addresses of the pool"),
+    used: familyCounts("Addresses that pods have, or that are kept for their owners"),
+    conditions: conditionsSchema,
+  }),
+  rules: [],
+  columns: [
+    { name: "Subnet", type: "string", jsonPath: ".spec.subnet", description: "The subnet they belong to" },
+    { name: "Addresses", type: "string", jsonPath: ".spec.addresses", description: "The addresses" },
+    { name: "Used", type: "string", jsonPath: ".status.used.ipv4", description: "IPv4 addresses that are taken" },
+    { name: "Capacity", type: "string", jsonPath: ".status.capacity.ipv4", description: "IPv4 addresses in all" },
+    wide("Used6", ".status.used.ipv6", "IPv6 addresses that are taken"),
+    wide("Capacity6", ".status.capacity.ipv6", "IPv6 addresses in all"),
+    { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp", description: "Since when it exists" },
+  ],
+});
+
+/** An IPPool as the API server stores it. */
+export interface IpPool extends Identity {
+  readonly subnet: string;
+  /** In the order in which they are handed out; no address is in two of them. */
+  readonly addresses: readonly AddressRange[];
+  /** Undefined: every namespace. */
+  readonly namespaceSelector: LabelSelector | undefined;
+}
+
+/** Reads an IPPool object; what is wrong with it comes back as violations. */
+export function parseIpPool(raw: unknown): Parsed<IpPool> {
+  return parseObject(ipPoolKind, raw, (identity, spec, offend): IpPool => {
+    checkSelector(spec.namespaceSelector, ["spec", "namespaceSelector"], offend);
+    const { subnet, namespaceSelector } = spec;
+    return { ...identity, subnet, addresses: readAddresses(spec.addresses, offend), namespaceSelector };
+  });
+}
+
+function readAddresses(texts: readonly string[], offend: Offend): AddressRange[] {
+  if (texts.length === 0) offend(["spec", "addresses"], "is empty", "list addresses, CIDRs or FIRST-LAST");
+  const ranges: AddressRange[] = [];
+  const taken = new IntervalIndex<string>();
+  for (const [index, text] of texts.entries()) {
+    const path = ["spec", "addresses", index];
+    const range = attempt(() => parseAddressRange(text), path, offend);
+    if (range === undefined) continue;
+    const interval = rangeInterval(range);
+    const other = taken.find(range.family, interval);
+    if (other !== undefined) {
+      offend(path, `is ${text}, which overlaps ${other}`, "list each address once");
+      continue;
+    }
+    taken.add(range.family, interval, text);
+    ranges.push(range);
+  }
+  return ranges;
+}
+
+/**
+ * Pools whose subnet is not among the given sound ones, that hold what the subnet does not hand out, or that overlap an
+ * older pool. One that is refused excludes nobody.
+ */
+export function validatePools(pools: readonly IpPool[], subnets: readonly Subnet[]): Violation[] {
+  const violations: Violation[] = [];
+  const byName = new Map(subnets.map((subnet) => [subnet.name, subnet]));
+  const taken = new Map<string, IntervalIndex<IpPool>>();
+  for (const pool of pools.toSorted(bySeniority)) {
+    const subnet = byName.get(pool.subnet);
+    if (subnet === undefined) {
+      const rule = `names ${pool.subnet}, which does not exist or is refused`;
+      violations.push({
+        object: `IPPool/${pool.name}`,
+        field: "spec.subnet",
+        rule,
+        remedy: "create or mend that Subnet",
+      });
+      continue;
+    }
+    let others = taken.get(subnet.name);
+    if (others === undefined) taken.set(subnet.name, (others = new IntervalIndex()));
+    const found = poolViolations(pool, subnet, others);
+    violations.push(...found);
+    if (found.length > 0) continue;
+    for (const range of pool.addresses) others.add(range.family, rangeInterval(range), pool);
+  }
+  return violations;
+}
+
+function poolViolations(pool: IpPool, subnet: Subnet, others: IntervalIndex<IpPool>): Violation[] {
+  const violations: Violation[] = [];
+  for (const [index, range] of pool.addresses.entries()) {
+    const offend = (rule: string, remedy: string): void => {
+      const field = `spec.addresses[${index}]`;
+      violations.push({
+        object: `IPPool/${pool.name}`,
+        field,
+        rule: `is ${formatAddressRange(range)}, ${rule}`,
+        remedy,
+      });
+    };
+    const refused = unassignable(subnet, range);
+    const other = others.find(range.family, rangeInterval(range));
+    if (refused !== undefined) offend(refused, `choose addresses that Subnet ${subnet.name} hands out`);
+    else if (other !== undefined) offend(`which overlaps IPPool ${other.name}`, "give each address to one pool");
+  }
+  return violations;
+}
+
+/**
+ * Why a subnet does not hand out every address of a range to those who name them, as the end of "is RANGE, ..."; undefined
+ * when it does.
+ */
+export function unassignable(subnet: Subnet, range: AddressRange): string | undefined {
+  const family = subnetFamily(subnet, range.family);
+  if (family === undefined) return `but Subnet ${subnet.name} has no IPv${range.family} addresses`;
+  const wanted = rangeInterval(range);
+  const whole = cidrInterval(family.cidr);
+  if (wanted.first < whole.first || wanted.last > whole.last) return `which is not inside ${formatCidr(family.cidr)}`;
+  const assignable = clip(specificIntervals(subnet, family), wanted);
+  if (intervalsSize(assignable) === wanted.last - wanted.first + 1n) return undefined;
+  const [start] = assignable;
+  // The first address that is missing: the range's own first, or the one behind the first stretch.
+  const missing = start === undefined || start.first > wanted.first ? wanted.first : start.last + 1n;
+  const address = ipFromBigInt(missing, range.family);
+  const is = range.first === range.last ? "which is" : `and ${address} is`;
+  if (address === family.gateway) return `${is} the gateway of ${formatCidr(family.cidr)}`;
+  // RFC 4291 section 2.6.1 gives the first address of an IPv6 subnet to all of its routers.
+  const first = range.family === 4 ? "network" : "routers' anycast";
+  if (missing === whole.first) return `${is} the ${first} address of ${formatCidr(family.cidr)}`;
+  if (missing === whole.last && range.family === 4) return `${is} the broadcast address of ${formatCidr(family.cidr)}`;
+  const isExcluded = subnet.excluded.some((each) => each.family === range.family && contains(each, missing));
+  return isExcluded ? `${is} excluded` : `${is} outside of the subnet's ranges`;
+}
+
+function contains(range: AddressRange, value: bigint): boolean {
+  const { first, last } = rangeInterval(range);
+  return first <= value && value <= last;
+}
+
+/** Disjoint intervals with a value each, in order, so that an overlap is found by bisection. */
+class IntervalIndex<Value> {
+  readonly #entries: Record<IpFamily, { readonly interval: Interval; readonly value: Value }[]> = { 4: [], 6: [] };
+
+  /** The value of an interval that overlaps this one. */
+  find(family: IpFamily, interval: Interval): Value | undefined {
+    const entry = this.#entries[family][this.#place(family, interval.first)];
+    return entry !== undefined && entry.interval.first <= interval.last ? entry.value : undefined;
+  }
+
+  /** Files an interval that overlaps none that is filed. */
+  add(family: IpFamily, interval: Interval, value: Value): void {
+    this.#entries[family].splice(this.#place(family, interval.first), 0, { interval, value });
+  }
+
+  /** Index of the first interval that does not end before `first`. */
+  #place(family: IpFamily, first: bigint): number {
+    const entries = this.#entries[family];
+    let low = 0;
+    let high = entries.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (entries[middle]!.interval.last < first) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
