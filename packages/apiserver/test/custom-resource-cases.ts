@@ -63,6 +63,21 @@ function definition(): Loose {
   };
 }
 
+const CLAIMS = "/apis/lab.example.io/v1/claims";
+const MERGE = "application/merge-patch+json";
+
+/** A kind whose status is no subresource: it changes together with spec. */
+function undividedDefinition(): Loose {
+  const body = definition();
+  body.metadata.name = "claims.lab.example.io";
+  body.spec.names = { plural: "claims", kind: "Claim" };
+  const [version] = body.spec.versions;
+  delete version.subresources;
+  version.schema.openAPIV3Schema.required = ["spec", "status"];
+  body.spec.versions = [version];
+  return body;
+}
+
 /** Registers the cases for a control plane. */
 export function customResourceCases(plane: ControlPlane, start: () => Promise<RunningPlane>): void {
   describe(`custom resources, ${plane}`, () => {
@@ -166,6 +181,118 @@ export function customResourceCases(plane: ControlPlane, start: () => Promise<Ru
         type: "application/strategic-merge-patch+json",
       });
       assert.equal(strategic.status, 415);
+    });
+
+    describe("without a status subresource", () => {
+      before(async () => {
+        const { status, body } = await cluster.api("POST", DEFINITIONS, { body: undividedDefinition() });
+        assert.equal(status, 201, JSON.stringify(body));
+        await served(CLAIMS);
+      });
+
+      const claim = (name: string, more: Loose = {}): Loose => ({
+        apiVersion: "lab.example.io/v1",
+        kind: "Claim",
+        metadata: { name },
+        spec: { target: "a" },
+        status: { used: 1 },
+        ...more,
+      });
+
+      test("status is stored with the object, validated and pruned like spec", async () => {
+        const { status, body } = await cluster.api("POST", CLAIMS, {
+          body: claim("whole", { status: { used: 1, typo: 2 } }),
+        });
+        assert.equal(status, 201, JSON.stringify(body));
+        assert.deepEqual(body.status, { used: 1 });
+        for (const [wrong, field] of [
+          [claim("wrong", { status: { used: "x" } }), "status.used"],
+          [claim("wrong", { status: undefined }), "status"],
+        ]) {
+          const refused = await cluster.api("POST", CLAIMS, { body: wrong });
+          assert.equal(refused.status, 422, refused.text);
+          assert.deepEqual(
+            refused.body.details.causes.map((cause: Loose) => cause.field),
+            [field],
+          );
+        }
+      });
+
+      test("one write changes spec and status, and counts one generation", async () => {
+        const created = (await cluster.api("POST", CLAIMS, { body: claim("swap") })).body;
+        assert.equal(created.metadata.generation, 1);
+        const replaced = await cluster.api("PUT", `${CLAIMS}/swap`, {
+          body: { ...created, spec: { target: "b" }, status: { used: 2 } },
+        });
+        assert.equal(replaced.status, 200, replaced.text);
+        assert.equal(replaced.body.spec.target, "b");
+        assert.deepEqual(replaced.body.status, { used: 2 });
+        assert.equal(replaced.body.metadata.generation, 2);
+        const only = await cluster.api("PATCH", `${CLAIMS}/swap`, { body: { status: { used: 3 } }, type: MERGE });
+        assert.deepEqual(only.body.status, { used: 3 });
+        assert.equal(only.body.metadata.generation, 3);
+        const labelled = await cluster.api("PATCH", `${CLAIMS}/swap`, {
+          body: { metadata: { labels: { a: "b" } } },
+          type: MERGE,
+        });
+        assert.equal(labelled.body.metadata.generation, 3);
+      });
+
+      test("a merge patch that carries the version that was read is a compare-and-swap", async () => {
+        const { metadata } = (await cluster.api("POST", CLAIMS, { body: claim("cas") })).body;
+        const { uid, resourceVersion } = metadata;
+        const patch = (used: number, changes: Loose = {}): Promise<Reply> =>
+          cluster.api("PATCH", `${CLAIMS}/cas`, {
+            body: { metadata: { uid, resourceVersion, ...changes }, spec: { kind: null }, status: { used } },
+            type: MERGE,
+          });
+        const first = await patch(2);
+        assert.equal(first.status, 200, first.text);
+        assert.deepEqual([first.body.status.used, first.body.spec.kind], [2, "A"]);
+        const late = await patch(3);
+        assert.equal(late.status, 409, late.text);
+        assert.equal(late.body.reason, "Conflict");
+        assert.equal((await cluster.api("GET", `${CLAIMS}/cas`)).body.status.used, 2);
+        await cluster.api("DELETE", `${CLAIMS}/cas`);
+        assert.equal((await patch(4)).status, 404);
+        await cluster.api("POST", CLAIMS, { body: claim("cas") });
+        assert.equal((await patch(5)).status, 409);
+        assert.equal((await cluster.api("GET", `${CLAIMS}/cas`)).body.status.used, 1);
+      });
+
+      test("there is no path to the status alone", async () => {
+        await cluster.api("POST", CLAIMS, { body: claim("path") });
+        for (const method of ["GET", "PUT", "PATCH"]) {
+          const body = method === "GET" ? {} : { body: claim("path"), type: MERGE };
+          const { status } = await cluster.api(method, `${CLAIMS}/path/status`, body);
+          assert.equal(status, 404, method);
+        }
+        const { resources } = (await cluster.api("GET", "/apis/lab.example.io/v1")).body;
+        const names = resources.map((resource: Loose) => resource.name);
+        assert.ok(names.includes("claims") && !names.includes("claims/status"), names.join());
+      });
+
+      test("labels select in lists, and a watch brings both parts of a change", async () => {
+        const labelled = claim("labelled", { metadata: { name: "labelled", labels: { owner: "x" } } });
+        const { metadata } = (await cluster.api("POST", CLAIMS, { body: labelled })).body;
+        const listed = await cluster.api("GET", `${CLAIMS}?labelSelector=owner%3Dx`);
+        assert.deepEqual(
+          listed.body.items.map((item: Loose) => [item.metadata.name, item.status.used]),
+          [["labelled", 1]],
+        );
+        const watch = await cluster.watch(
+          `${CLAIMS}?resourceVersion=${metadata.resourceVersion}&labelSelector=owner%3Dx`,
+        );
+        try {
+          const body = { spec: { target: "b" }, status: { used: 9 } };
+          await cluster.api("PATCH", `${CLAIMS}/labelled`, { body, type: MERGE });
+          await watch.until((events) => events.length > 0, "an event");
+          const [event] = watch.events;
+          assert.deepEqual([event!.type, event!.object.spec.target, event!.object.status.used], ["MODIFIED", "b", 9]);
+        } finally {
+          watch.close();
+        }
+      });
     });
 
     test("printer columns appear in tables, and kubectl finds the short name", async () => {
