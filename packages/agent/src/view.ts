@@ -3,7 +3,16 @@
  * nodes, blocks, subnets) and by the node's own ports, which are the authority on the addresses that live here. Every
  * change reports the keys of the facts that it touched.
  */
-import type { BlockFact, Endpoint, FactKey, Facts, LocalPort, NodeFact, SubnetFact } from "@beyondfabric/datapath";
+import type {
+  BlockFact,
+  ClaimFact,
+  Endpoint,
+  FactKey,
+  Facts,
+  LocalPort,
+  NodeFact,
+  SubnetFact,
+} from "@beyondfabric/datapath";
 import { cidrContains, formatCidr, ipFamily, PrefixMap, type Cidr, type Ip } from "@beyondfabric/packet";
 
 /** A pod of the cluster as the directory keeps it. */
@@ -35,9 +44,12 @@ export class View implements Facts {
   readonly #nodeAddresses = new Map<Ip, Endpoint>();
   readonly #pods = new Map<string, PodFact>();
   readonly #podsByAddress = new Map<Ip, PodFact[]>();
+  readonly #claims = new Map<Ip, ClaimFact>();
   readonly #localByAddress = new Map<Ip, Endpoint>();
   #localSources = new PrefixMap<Endpoint>();
-  /** Addresses that somebody holds although nobody owns a block around them; kept once the facts are complete. */
+  /**
+   * Addresses that somebody holds or claims although nobody owns a block around them; kept once the facts are complete.
+   */
   #strays = new PrefixMap<true>();
   readonly #localPorts = new Map<number, LocalPort>();
   readonly #listeners: ChangeListener[] = [];
@@ -105,12 +117,18 @@ export class View implements Facts {
       this.#localByAddress.get(address) ??
       this.#nodeAddresses.get(address) ??
       this.#localSources.lookup(address)?.value;
-    if (local !== undefined) return local;
-    // A pod that the API still lists on this node and that has no port here is gone, or not there yet.
+    const claim = this.#claims.get(address);
+    if (local !== undefined && (claim === undefined || !isSucceeded(local, claim))) return local;
+    // Of this node only what has a port here is here: a pod that the API still lists is gone, or not there yet.
+    if (claim !== undefined) return claim.bound && claim.holder?.node !== this.node ? claim.holder : undefined;
     const pod = this.#podsByAddress.get(address)?.findLast((candidate) => candidate.node !== this.node);
     return pod === undefined
       ? undefined
       : { kind: "pod", name: `${pod.namespace}/${pod.name}`, node: pod.node, uid: pod.uid };
+  }
+
+  claimAt(address: Ip): ClaimFact | undefined {
+    return this.#claims.get(address);
   }
 
   /** From now on what is not listed does not exist. */
@@ -142,6 +160,17 @@ export class View implements Facts {
     this.#blocks.delete(cidr);
     if (this.#complete) this.#findStrays();
     this.#changed(new Set(["blocks"]));
+  }
+
+  setClaim(claim: ClaimFact): void {
+    const before = this.#claims.get(claim.address);
+    if (before !== undefined && sameClaim(before, claim)) return;
+    this.#claims.set(claim.address, claim);
+    this.#changed(new Set<FactKey>([`address:${claim.address}`]));
+  }
+
+  removeClaim(address: Ip): void {
+    if (this.#claims.delete(address)) this.#changed(new Set<FactKey>([`address:${address}`]));
   }
 
   setNode(node: ClusterNode): void {
@@ -252,7 +281,7 @@ export class View implements Facts {
 
   #findStrays(): void {
     this.#strays = new PrefixMap();
-    for (const holders of [this.#localByAddress, this.#nodeAddresses, this.#podsByAddress]) {
+    for (const holders of [this.#localByAddress, this.#nodeAddresses, this.#podsByAddress, this.#claims]) {
       for (const address of holders.keys()) this.#isStray(address);
     }
   }
@@ -261,7 +290,8 @@ export class View implements Facts {
   #isStray(address: Ip): boolean {
     const prefix = hostPrefix(address);
     const before = this.#strays.get(prefix) === true;
-    const now = this.endpointAt(address) !== undefined && this.blockOf(address) === undefined;
+    const isTaken = this.#claims.has(address) || this.endpointAt(address) !== undefined;
+    const now = isTaken && this.blockOf(address) === undefined;
     if (now) this.#strays.set(prefix, true);
     else if (before) this.#strays.delete(prefix);
     return now && !before;
@@ -282,6 +312,26 @@ export class View implements Facts {
 /** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */
 export function inSubnets(address: Ip, subnets: readonly SubnetFact[]): boolean {
   return subnets.some((subnet) => cidrContains(subnet.cidr, address));
+}
+
+/**
+ * Whether the API names another pod as the holder of an address that a port of this node has: the pod of the port was
+ * removed by force, or is about to be, and has no say any more. Runtimes may not tell the UID of a pod.
+ */
+function isSucceeded(local: Endpoint, { bound, holder }: ClaimFact): boolean {
+  if (local.kind !== "pod" || !bound || holder === undefined) return false;
+  const isSame = local.uid === "" ? local.name === holder.name && local.node === holder.node : local.uid === holder.uid;
+  return !isSame;
+}
+
+function sameClaim(a: ClaimFact, b: ClaimFact): boolean {
+  return (
+    a.bound === b.bound &&
+    a.keptFor === b.keptFor &&
+    a.holder?.uid === b.holder?.uid &&
+    a.holder?.node === b.holder?.node &&
+    a.holder?.name === b.holder?.name
+  );
 }
 
 function hostPrefix(address: Ip): Cidr {

@@ -3,7 +3,7 @@
  * controller, the revalidation of entries, the tests and every explaining tool ask here.
  */
 import { formatCidr, ipFamily, type Cidr, type Ip } from "@beyondfabric/packet";
-import type { BlockFact, Endpoint, FactKey, Facts, SubnetFact } from "./facts.ts";
+import type { Endpoint, FactKey, Facts, SubnetFact } from "./facts.ts";
 import type { SourceClass } from "./registers.ts";
 
 export interface Question {
@@ -74,7 +74,7 @@ type Location =
   | { readonly at: "remote"; readonly endpoint: Endpoint; readonly subnet: SubnetFact }
   | { readonly at: "outside" }
   | { readonly at: "unowned"; readonly subnet: SubnetFact }
-  | { readonly at: "absent"; readonly block: BlockFact }
+  | { readonly at: "absent"; readonly why: string }
   | { readonly at: "unknown"; readonly why: Reason };
 
 function locate(address: Ip, facts: Facts): Location {
@@ -85,8 +85,16 @@ function locate(address: Ip, facts: Facts): Location {
     if (endpoint.node !== facts.node) return { at: "remote", endpoint, subnet };
     return endpoint.kind === "node" ? { at: "this-node" } : { at: "local", endpoint };
   }
+  const claim = facts.claimAt(address);
+  // The claim tells of a holder before the holder's node, or the pod's status, does: its pod is on its way.
+  if (claim?.holder !== undefined) return { at: "unknown", why: "destination-unknown" };
+  if (claim !== undefined) {
+    return { at: "absent", why: `${address} is kept for ${claim.keptFor ?? "its owner"} and no pod holds it` };
+  }
   const block = facts.blockOf(address);
-  if (block?.node === facts.node) return { at: "absent", block };
+  if (block?.node === facts.node) {
+    return { at: "absent", why: `${address} lies in block ${formatCidr(block.cidr)} of this node and no pod holds it` };
+  }
   if (!facts.complete) return { at: "unknown", why: "facts-incomplete" };
   if (block === undefined) return { at: "unowned", subnet };
   return { at: "unknown", why: "destination-unknown" };
@@ -205,10 +213,7 @@ function decideEgress(question: Question, facts: Facts): Decision {
     }
     case "absent":
       dependsOn.push("blocks");
-      return deny(
-        "destination-absent",
-        `${destination} lies in block ${formatCidr(to.block.cidr)} of this node and no pod holds it`,
-      );
+      return deny("destination-absent", to.why);
     case "unknown":
       dependsOn.push("complete", "blocks", "subnets");
       return hold(to.why, destination, `who holds ${destination} is not known yet`);
@@ -241,8 +246,11 @@ function decideIngress(question: Question, facts: Facts): Decision {
     }
     return deny("tunnel-source-outside", `${source} arrived through a tunnel and is outside every cluster subnet`);
   }
-  // An endpoint that is known says where it lives; an address that nobody has published yet belongs to its block.
-  const owner = facts.endpointAt(source)?.node ?? facts.blockOf(source)?.node;
+  // An endpoint that is known says where it lives. A claimed address is its holder's, wherever its block is; any other
+  // that nobody has published yet belongs to its block.
+  const claim = facts.claimAt(source);
+  const presumed = claim === undefined ? facts.blockOf(source)?.node : claim.bound ? claim.holder?.node : undefined;
+  const owner = facts.endpointAt(source)?.node ?? presumed;
   if (owner === undefined) {
     if (!facts.complete) {
       dependsOn.push("complete");
@@ -287,7 +295,7 @@ function decideIngress(question: Question, facts: Facts): Decision {
         dependsOn,
       };
     case "absent":
-      return deny("destination-absent", `${destination} lies in a block of this node and no pod holds it`);
+      return deny("destination-absent", to.why);
     default:
       if (!facts.complete) {
         dependsOn.push("complete");

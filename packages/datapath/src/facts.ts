@@ -35,6 +35,20 @@ export interface BlockFact {
   readonly node: string;
 }
 
+/**
+ * An address that has an object of its own in the API: it belongs to whom that names, whatever block lies around it and
+ * whatever the status of a pod says.
+ */
+export interface ClaimFact {
+  readonly address: Ip;
+  /** Who holds it; absent while no pod does and it is kept for its owner. */
+  readonly holder?: Endpoint;
+  /** The holder may use it. Before that it waits for the owner of the block around the address. */
+  readonly bound: boolean;
+  /** For whom it is kept, for explanations; absent: nobody's but the holder's. */
+  readonly keptFor?: string;
+}
+
 export interface Facts {
   /** Name of the node that decides. */
   readonly node: string;
@@ -47,7 +61,9 @@ export interface Facts {
   /** The widest prefix around an address of a subnet, inside that subnet, in which nobody owns a block. */
   unownedPrefix(address: Ip, subnet: SubnetFact): Cidr;
   nodeNamed(name: string): NodeFact | undefined;
+  /** Who is known to have the address. Of a claimed one: the holder, once it may use the address. */
   endpointAt(address: Ip): Endpoint | undefined;
+  claimAt(address: Ip): ClaimFact | undefined;
 }
 
 /** A pod of this node as the switch sees it. */

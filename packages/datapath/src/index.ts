@@ -11,7 +11,7 @@ export {
 } from "./cookie.ts";
 export { decide, sameVerdict, type Cube, type Decision, type Question, type Reason } from "./decide.ts";
 export { DatapathError, type DatapathErrorCode } from "./errors.ts";
-export type { BlockFact, Endpoint, FactKey, Facts, LocalPort, NodeFact, SubnetFact } from "./facts.ts";
+export type { BlockFact, ClaimFact, Endpoint, FactKey, Facts, LocalPort, NodeFact, SubnetFact } from "./facts.ts";
 export { baseFlows, missPort, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
 export { linkLocal, podFlows } from "./features/pod.ts";
 export { flowModFor, verdictFlow, verdictFromFlow, wayOf, type Settled } from "./features/verdict.ts";

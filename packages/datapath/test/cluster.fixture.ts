@@ -1,6 +1,6 @@
 /** A cluster of two nodes as plain data, for asking `decide()`. */
 import { PrefixMap, parseCidr, type Cidr, type Ip } from "@beyondfabric/packet";
-import type { BlockFact, Endpoint, Facts, NodeFact, SubnetFact } from "../src/index.ts";
+import type { BlockFact, ClaimFact, Endpoint, Facts, NodeFact, SubnetFact } from "../src/index.ts";
 
 export interface Cluster {
   node: string;
@@ -9,6 +9,7 @@ export interface Cluster {
   blocks: BlockFact[];
   nodes: NodeFact[];
   endpoints: Map<Ip, Endpoint>;
+  claims: ClaimFact[];
 }
 
 export function cluster(): Cluster {
@@ -38,7 +39,18 @@ export function cluster(): Cluster {
       ["10.244.3.5", { kind: "pod", name: "shop/far", node: "node-3", uid: "f" }],
       ["fd00:244::1:5", { kind: "pod", name: "shop/web", node: "node-1", uid: "w" }],
       ["fd00:244::2:5", { kind: "pod", name: "shop/db", node: "node-2", uid: "d" }],
+      // A sticky address of node 1's block whose pod runs on node 2.
+      ["10.244.1.40", { kind: "pod", name: "shop/db-0", node: "node-2", uid: "s0" }],
     ]),
+    claims: [
+      { address: "10.244.1.40", holder: { kind: "pod", name: "shop/db-0", node: "node-2", uid: "s0" }, bound: true },
+      // Outside of every block, known by its claim alone.
+      { address: "10.244.200.7", holder: { kind: "pod", name: "shop/mq", node: "node-2", uid: "q" }, bound: false },
+      // Of node 1's block; the pod of this node is not there yet.
+      { address: "10.244.1.41", holder: { kind: "pod", name: "shop/db-1", node: "node-1", uid: "s1" }, bound: true },
+      { address: "10.244.1.42", bound: false, keptFor: "StatefulSet shop/db" },
+      { address: "10.244.200.8", bound: false, keptFor: "StatefulSet shop/db" },
+    ],
   };
 }
 
@@ -59,10 +71,14 @@ export function factsOf(state: Cluster): Facts {
     outsidePrefix: (address) => subnets.widestDisjoint(address) ?? host(address),
     blockOf: (address) => blocks.lookup(address)?.value,
     unownedPrefix: (address, subnet) => {
-      const free = blocks.widestDisjoint(address) ?? host(address);
-      return free.length >= subnet.cidr.length ? free : subnet.cidr;
+      const claimed = new PrefixMap<true>();
+      for (const claim of state.claims) claimed.set(host(claim.address), true);
+      return [blocks, claimed]
+        .map((taken) => taken.widestDisjoint(address) ?? host(address))
+        .reduce((free, prefix) => (prefix.length > free.length ? prefix : free), subnet.cidr);
     },
     nodeNamed: (name) => state.nodes.find((node) => node.name === name),
     endpointAt: (address) => state.endpoints.get(address),
+    claimAt: (address) => state.claims.find((claim) => claim.address === address),
   };
 }

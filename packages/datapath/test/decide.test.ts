@@ -63,7 +63,40 @@ const cases: Case[] = [
     name: "a pod to an address that nobody owns",
     question: pod("10.244.1.5", "10.244.200.9"),
     expect: "deny destination-unowned",
-    cube: "10.244.1.5/32 10.244.128.0/17",
+    cube: "10.244.1.5/32 10.244.200.9/32",
+  },
+  {
+    name: "a pod to an address that nobody owns, as wide as no claim is touched",
+    question: pod("10.244.1.5", "10.244.129.9"),
+    expect: "deny destination-unowned",
+    cube: "10.244.1.5/32 10.244.128.0/18",
+  },
+  {
+    name: "a pod to a sticky address of its node's block whose pod is elsewhere",
+    question: pod("10.244.1.5", "10.244.1.40"),
+    expect: "allow tunnel 10.10.0.12 vni 7 to-remote-pod",
+  },
+  {
+    name: "a pod to a claimed address outside every block waits for its pod",
+    question: pod("10.244.1.5", "10.244.200.7"),
+    expect: "hold destination-unknown",
+  },
+  {
+    name: "a pod to a claimed address of its own node whose pod is not there yet",
+    question: pod("10.244.1.5", "10.244.1.41"),
+    expect: "hold destination-unknown",
+  },
+  {
+    name: "a pod to an address that is kept while no pod holds it",
+    question: pod("10.244.1.5", "10.244.1.42"),
+    expect: "deny destination-absent",
+    cube: "10.244.1.5/32 10.244.1.42/32",
+  },
+  {
+    name: "the same outside every block",
+    question: pod("10.244.1.5", "10.244.200.8"),
+    expect: "deny destination-absent",
+    cube: "10.244.1.5/32 10.244.200.8/32",
   },
   {
     name: "a pod to a free address of its own node",
@@ -141,6 +174,31 @@ const cases: Case[] = [
     name: "a tunnel packet from outside every subnet",
     question: tunnel("10.10.0.12", "192.0.2.1", "10.244.1.5"),
     expect: "deny tunnel-source-outside",
+  },
+  {
+    name: "a tunnel packet from a sticky address of this node's block, from its holder's node",
+    question: tunnel("10.10.0.12", "10.244.1.40", "10.244.1.5"),
+    expect: "allow local to-local-pod",
+  },
+  {
+    name: "a tunnel packet from a sticky address, from another node than its holder's",
+    question: tunnel("10.10.0.11", "10.244.1.40", "10.244.1.5"),
+    expect: "deny tunnel-source-forged",
+  },
+  {
+    name: "a tunnel packet from a claimed address that its holder may not use yet is held",
+    question: tunnel("10.10.0.12", "10.244.200.7", "10.244.1.5"),
+    expect: "hold tunnel-source-unknown",
+  },
+  {
+    name: "a tunnel packet from a kept address is held: its next holder is on its way",
+    question: tunnel("10.10.0.12", "10.244.1.42", "10.244.1.5"),
+    expect: "hold tunnel-source-unknown",
+  },
+  {
+    name: "a tunnel packet from an address whose claim names this node",
+    question: tunnel("10.10.0.12", "10.244.1.41", "10.244.1.5"),
+    expect: "deny tunnel-source-forged",
   },
   {
     name: "a tunnel packet from an address without owner is held",

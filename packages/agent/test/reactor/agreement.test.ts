@@ -32,7 +32,7 @@ const inside: Ip[] = [
 ];
 const nodeAddresses: Ip[] = ["10.244.1.1", "10.244.2.1"];
 const outside: Ip[] = ["8.8.8.8", "10.245.0.1", "10.200.0.9", "2001:db8::1"];
-const addresses = [...inside, ...nodeAddresses, ...outside];
+const addresses = [...inside, ...nodeAddresses, ...outside, "10.244.77.7", "10.244.77.8"];
 const nodes = ["node-1", "node-2", "node-3"];
 const tunnels: Ip[] = ["10.10.0.11", "10.10.0.12", "10.10.0.13"];
 const blocks = ["10.244.1.0/26", "10.244.2.0/26", "10.244.3.0/26", "fd00:244::1:0/122", "fd00:244::2:0/122"];
@@ -160,6 +160,32 @@ const steps = fc
           `block ${cidr} ${node} ${there}`,
           fact(`block ${cidr}`, there ? (view) => view.setBlock({ cidr: parseCidr(cidr), node }) : undefined, (view) =>
             view.removeBlock(parseCidr(cidr)),
+          ),
+        ]),
+    },
+    {
+      weight: 3,
+      arbitrary: fc
+        .tuple(
+          fc.constantFrom(...inside, "10.244.77.7"),
+          fc.option(fc.constantFrom("a", "b", "local-100", "local-101"), { nil: undefined }),
+          aNode,
+          fc.boolean(),
+          fc.boolean(),
+        )
+        .map(([address, uid, node, bound, there]): [string, Step] => [
+          `claim ${address} ${uid} ${node} ${bound} ${there}`,
+          fact(
+            `claim ${address}`,
+            there
+              ? (view) =>
+                  view.setClaim({
+                    address,
+                    bound: bound && uid !== undefined,
+                    ...(uid === undefined ? {} : { holder: { kind: "pod", name: `shop/${uid}`, node, uid } }),
+                  })
+              : undefined,
+            (view) => view.removeClaim(address),
           ),
         ]),
     },
