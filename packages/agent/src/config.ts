@@ -7,13 +7,10 @@ import { isIP } from "node:net";
 import { explain, formatPath, ruled, schemaAt } from "@beyondfabric/kube/kinds";
 import type { ValuePath } from "@beyondfabric/kube/kinds";
 import { isIp, parseIp } from "@beyondfabric/packet";
-import { EVENT_ALIAS, EVENT_DOCUMENT, EVENT_MAPPING, EVENT_POP, EVENT_SCALAR, EVENT_SEQUENCE } from "js-yaml";
-import { constructFromEvents, getScalarValue, parseEvents, YAMLException } from "js-yaml";
 import { z } from "zod";
+import { lineOf, MAX_YAML_LENGTH, readYamlDocument, YamlDocumentError } from "./yaml-document.ts";
+import type { YamlDocument, YamlLines } from "./yaml-document.ts";
 
-/** Larger files are refused unread; a real configuration has about fifty lines. */
-const MAX_BYTES = 1 << 20;
-const MAX_DEPTH = 20;
 const MAX_PROBLEMS = 100;
 
 /** What a rejected key broke, and how to mend it. */
@@ -213,8 +210,8 @@ export type AgentConfig = z.output<typeof schema>;
 export function loadConfig(file: string): AgentConfig {
   let text: string;
   try {
-    if (statSync(file).size > MAX_BYTES) {
-      const rule = `is larger than ${MAX_BYTES} bytes`;
+    if (statSync(file).size > MAX_YAML_LENGTH) {
+      const rule = `is larger than ${MAX_YAML_LENGTH} bytes`;
       throw new ConfigError("CONFIG_UNREADABLE", [at(file, 1, "", rule, "point --config at the agent's own file")]);
     }
     text = readFileSync(file, "utf8");
@@ -233,7 +230,7 @@ export function loadConfig(file: string): AgentConfig {
  * @throws {ConfigError} naming every problem at once
  */
 export function parseConfig(text: string, file: string): AgentConfig {
-  const document = parseDocument(text, file);
+  const document = readDocument(text, file);
   const result = schema.safeParse(document.value, { reportInput: true });
   const problems = result.success
     ? crossFieldProblems(result.data, document.lines, file)
@@ -248,7 +245,7 @@ export function parseConfig(text: string, file: string): AgentConfig {
 }
 
 /** Rules that look at two keys at once; they can only be asked once each key is sound by itself. */
-function crossFieldProblems(config: AgentConfig, lines: Lines, file: string): ConfigProblem[] {
+function crossFieldProblems(config: AgentConfig, lines: YamlLines, file: string): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   const offend = (path: ValuePath, rule: string, remedy: string): void => {
     problems.push(at(file, lineOf(lines, path), formatPath(path), rule, remedy));
@@ -274,107 +271,20 @@ function crossFieldProblems(config: AgentConfig, lines: Lines, file: string): Co
   return problems;
 }
 
-type Lines = ReadonlyMap<string, number>;
-
-interface PositionedDocument {
-  readonly value: unknown;
-  readonly lines: Lines;
-}
-
 function at(file: string, line: number, path: string, rule: string, remedy: string): ConfigProblem {
   return { file, line, path, rule, remedy };
 }
 
-/** JSON of the path: unlike the dotted form it is unique whatever a key contains. */
-function pathKey(path: ValuePath): string {
-  return JSON.stringify(path);
-}
-
-/** The key's own line, or that of the nearest enclosing key that is present. */
-function lineOf(lines: Lines, path: ValuePath): number {
-  for (let depth = path.length; depth > 0; depth--) {
-    const line = lines.get(pathKey(path.slice(0, depth)));
-    if (line !== undefined) return line;
-  }
-  return 1;
-}
-
-function parseDocument(text: string, file: string): PositionedDocument {
+function readDocument(text: string, file: string): YamlDocument {
   try {
-    const source = text.replace(/^\uFEFF/, "");
-    const events = parseEvents(source, { filename: file, maxDepth: MAX_DEPTH });
-    const documents = constructFromEvents(events, { source, filename: file, maxAliases: 100 });
-    if (documents.length > 1) {
-      const remedy = "remove the '---' lines and everything that belongs to other programs";
-      throw new ConfigError("CONFIG_SYNTAX", [at(file, 1, "", `holds ${documents.length} documents, not one`, remedy)]);
-    }
-    return { value: documents[0] ?? {}, lines: linesOfKeys(events, source) };
+    return readYamlDocument(text);
   } catch (error) {
-    if (!(error instanceof YAMLException)) throw error;
-    const line = (error.mark?.line ?? 0) + 1;
-    const remedy = "mend the YAML (indentation with spaces, `key: value`, brackets closed)";
-    throw new ConfigError("CONFIG_SYNTAX", [at(file, line, "", `is not valid YAML: ${error.reason}`, remedy)], {
-      cause: error,
-    });
+    if (!(error instanceof YamlDocumentError)) throw error;
+    throw new ConfigError("CONFIG_SYNTAX", [at(file, error.line, "", error.rule, error.remedy)], { cause: error });
   }
 }
 
-type YamlEvents = ReturnType<typeof parseEvents>;
-
-/** Walks the parser's events and notes on which line each key and each list item stands. */
-function linesOfKeys(events: YamlEvents, source: string): Lines {
-  const lines = new Map<string, number>();
-  const lineAt = lineCounter(source);
-  // An open mapping with its pending key, or an open list with the index of its next item.
-  const open: { isMapping: boolean; key: string | undefined; index: number }[] = [];
-  const path: (string | number)[] = [];
-  const leaveValue = (): void => {
-    const parent = open.at(-1);
-    if (parent === undefined) return;
-    path.pop();
-    parent.key = undefined;
-    parent.index++;
-  };
-  for (const event of events) {
-    if (event.type === EVENT_DOCUMENT) continue;
-    if (event.type === EVENT_POP) {
-      open.pop();
-      leaveValue();
-      continue;
-    }
-    const offset =
-      event.type === EVENT_SCALAR ? event.valueStart : event.type === EVENT_ALIAS ? event.anchorStart : event.start;
-    const parent = open.at(-1);
-    if (parent !== undefined && parent.isMapping && parent.key === undefined) {
-      // Keys that are no plain scalar cannot be keys of ours; their text only has to differ from ours.
-      parent.key = event.type === EVENT_SCALAR ? getScalarValue(source, event) : "?";
-      path.push(parent.key);
-      lines.set(pathKey(path), lineAt(offset));
-      if (event.type === EVENT_SCALAR || event.type === EVENT_ALIAS) continue;
-    } else if (parent !== undefined && !parent.isMapping) {
-      path.push(parent.index);
-      lines.set(pathKey(path), lineAt(offset));
-    }
-    if (event.type === EVENT_MAPPING || event.type === EVENT_SEQUENCE) {
-      open.push({ isMapping: event.type === EVENT_MAPPING, key: undefined, index: 0 });
-    } else {
-      leaveValue();
-    }
-  }
-  return lines;
-}
-
-/** One-based line numbers for offsets that only grow. */
-function lineCounter(source: string): (offset: number) => number {
-  let line = 1;
-  let counted = 0;
-  return (offset) => {
-    for (; counted < offset; counted++) if (source.charCodeAt(counted) === 10) line++;
-    return line;
-  };
-}
-
-function describe(issue: z.core.$ZodIssue, document: PositionedDocument, file: string): ConfigProblem[] {
+function describe(issue: z.core.$ZodIssue, document: YamlDocument, file: string): ConfigProblem[] {
   const path = issue.path as ValuePath;
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => {

@@ -187,6 +187,54 @@ void describe("a file", () => {
     assert.equal(error.problems[0]!.line, 3);
   });
 
+  for (const [text, line] of [
+    ["tunnel: &a\n  interface: *a", 2],
+    ["nodeName: n\nsharedNamespaces: &a\n- x\n- *a", 4],
+    ["&a [*a]", 1],
+    ["nodeName: n\novs: &a\n  bridge: &b [x]\n  database: [[*b, *a]]", 4],
+    // The name is given twice; the alias belongs to the second one, which is still open.
+    ["nodeName: &a n\nlog: &a {level: *a}", 2],
+  ] as const) {
+    void it(`that contains itself is refused: ${text.replaceAll("\n", " | ")}`, () => {
+      const error = failure(text);
+      assert.equal(error.code, "CONFIG_SYNTAX");
+      assert.equal(
+        error.message,
+        `node.yaml:${line}: uses *a inside of the value that &a names, which would never end; write the value out in the place of *a`,
+      );
+    });
+  }
+
+  for (const [levels, width] of [
+    [12, 9],
+    [19, 5],
+    [33, 3],
+  ] as const) {
+    void it(`whose ${levels} aliases of ${width} aliases grow without bound is refused before they are written out`, () => {
+      const lists = Array.from({ length: levels }, (_, level) => {
+        const items = Array.from({ length: width }, () => (level === 0 ? "x" : `*a${level - 1}`));
+        return `- &a${level} [${items.join(", ")}]`;
+      });
+      const error = failure(`nodeName: n\nsharedNamespaces:\n${lists.join("\n")}\n`);
+      assert.equal(error.code, "CONFIG_SYNTAX");
+      assert.match(error.message, /^node\.yaml:\d+: has more than 1048576 characters with its aliases written out/);
+      assert.equal(error.problems.length, 1);
+    });
+  }
+
+  void it("has a long value named in short, however often an alias repeats it", () => {
+    const error = failure(`nodeName: n\nlog: &a [${"x".repeat(10_000)}]\ncni: [*a, *a, *a]\novs: [*a, *a]\n`);
+    assert.deepEqual(
+      error.problems.map((each) => [each.line, each.path]),
+      [
+        [2, "log"],
+        [3, "cni"],
+        [4, "ovs"],
+      ],
+    );
+    assert.ok(error.message.length < 1000, error.message);
+  });
+
   void it("that cannot be read is an error with its cause", () => {
     const error = failure("", () => loadConfig("/nonexistent/fabric-node.yaml"));
     assert.equal(error.code, "CONFIG_UNREADABLE");
@@ -215,6 +263,14 @@ void describe("a file", () => {
         "  bridge: x",
         "tunnel: &a",
         "  interface: *a",
+        "log: &b [*a, *a]",
+        "sharedNamespaces: [*b, *b, &c x]",
+        "cni: {socket: *c}",
+        "nodeName: 123456789012345678901234567890",
+        "nodeName: !!timestamp 2001-99-99",
+        "nodeName: !!set {a, b}",
+        "nodeName: !!omap [a: b]",
+        "---",
         "- 1",
         "? {a: b}",
         ": c",
@@ -236,7 +292,7 @@ void describe("a file", () => {
             assert.ok(each.line >= 1 && each.line <= lines.join("\n").split("\n").length + 1);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 500, examples: [[["tunnel: &a", "  interface: *a"]]] },
     );
   });
 });
