@@ -1,7 +1,7 @@
 /**
  * A running API server for tests, with a client for raw requests, watches and the real `kubectl`.
  */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { Agent, request } from "node:https";
 import type { IncomingMessage } from "node:http";
@@ -74,9 +74,9 @@ export class TestWatch {
   }
 }
 
-/** Polls until the condition holds; fails after ten seconds. */
+/** Polls until the condition holds; fails after half a minute. */
 export async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  for (const deadline = Date.now() + 10_000; Date.now() < deadline;) {
+  for (const deadline = Date.now() + 30_000; Date.now() < deadline;) {
     if (await condition()) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -157,6 +157,24 @@ export class ApiClient {
       );
       child.stdin?.end(input);
     });
+  }
+
+  /** A `kubectl` that goes on until it is stopped; `output` is what it has printed so far. */
+  kubectlFollowing(...args: string[]): { readonly output: () => string; readonly stop: () => Promise<unknown> } {
+    const environment = { ...process.env, HOME: this.directory, KUBECONFIG: this.kubeconfig };
+    const child = spawn("kubectl", args, { env: environment, stdio: ["ignore", "pipe", "inherit"], timeout: 60_000 });
+    let printed = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (printed += text));
+    const ended = new Promise((resolve) => {
+      child.once("close", resolve);
+    });
+    return {
+      output: () => printed,
+      stop: () => {
+        child.kill("SIGTERM");
+        return ended;
+      },
+    };
   }
 
   /** Runs `kubectl` and returns its output; fails when it fails. */

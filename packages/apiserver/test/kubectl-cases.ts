@@ -234,13 +234,21 @@ export function kubectlCases(plane: ControlPlane, start: () => Promise<RunningPl
     });
 
     test("get -w follows", async () => {
-      const watching = cluster.kubectl(["get", "pods", "-w", "--request-timeout=4s"]);
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      await cluster.kubectlOk(["run", "followed", "--image=image:1"]);
-      await cluster.kubectlOk(["delete", "pod", "followed"]);
-      const { stdout } = await watching;
-      assert.match(stdout, /followed +0\/1 +Pending/);
-      assert.match(stdout, /followed +0\/1 +Terminating/);
+      await cluster.kubectlOk(["run", "before", "--image=image:1"]);
+      const watching = cluster.kubectlFollowing("get", "pods", "-w");
+      const told = (line: RegExp): Promise<void> =>
+        eventually(() => line.test(watching.output()), `${String(line)} in:\n${watching.output()}`);
+      try {
+        // Its list is there; whatever comes now is news.
+        await told(/before +0\/1 +Pending/);
+        await cluster.kubectlOk(["run", "followed", "--image=image:1"]);
+        await told(/followed +0\/1 +Pending/);
+        await cluster.kubectlOk(["delete", "pod", "followed"]);
+        await told(/followed +0\/1 +Terminating/);
+      } finally {
+        await watching.stop();
+      }
+      await cluster.kubectlOk(["delete", "pod", "before"]);
     });
 
     test("cordon, taint, drain", async () => {

@@ -118,7 +118,16 @@ describe("requests", () => {
 describe("order", () => {
   it("ADD and DEL of a container never interleave, others run beside, GC runs alone", async (context) => {
     const { socketPath, attachments } = await stand(context);
-    attachments.during = () => delay(30);
+    // The first operation of each container ends when the other's has begun.
+    const begun = { a: Promise.withResolvers<void>(), b: Promise.withResolvers<void>() };
+    attachments.during = async (_command, request) => {
+      const container = request?.containerId;
+      if (container === "a" || container === "b") {
+        begun[container].resolve();
+        await Promise.race([begun[container === "a" ? "b" : "a"].promise, delay(10_000)]);
+      }
+      await delay(10);
+    };
     const work = [];
     for (const container of ["a", "b"]) {
       for (const command of ["ADD", "DEL", "ADD", "DEL"]) work.push(call(socketPath, command, container));

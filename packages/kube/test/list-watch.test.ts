@@ -225,11 +225,11 @@ describe("ListWatch", () => {
   });
 
   it("does not take a watch for dead that says something now and then", async () => {
-    const watching = start({ silence: 1000 });
+    const watching = start({ silence: 2500 });
     await connected(watching);
-    for (let each = 0; each < 10; each++) {
+    for (let each = 0; each < 6; each++) {
       server.bookmark();
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await new Promise((resolve) => setTimeout(resolve, 500));
     }
     assert.deepEqual(watching.observer.errors, []);
     assert.equal(server.journal.length, 2);

@@ -25,3 +25,12 @@ export function pathOf(name: string): string {
 export function ipJson(namespace: string, ...rest: string[]): Record<string, unknown>[] {
   return JSON.parse(run("ip", "-n", namespace, "-json", "-details", ...rest)) as Record<string, unknown>[];
 }
+
+/** For what the kernel does a moment after it said yes, such as link-local addresses: linkwatch defers them, up to a second. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

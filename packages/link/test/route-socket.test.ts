@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { describe, it, type TestContext } from "node:test";
 import { LinkError, RouteSocket, type LinkErrorCode } from "../src/index.ts";
-import { ipJson, namespaces, pathOf, run } from "./namespaces.ts";
+import { ipJson, namespaces, pathOf, run, until } from "./namespaces.ts";
 
 function open(context: TestContext, name: string): RouteSocket {
   const socket = RouteSocket.open(pathOf(name));
@@ -48,7 +48,9 @@ describe("interfaces", () => {
     assert.deepEqual([h0.index, h0.peerIndex, h0.kind, h0.up, eth0.up], [hostIndex, peerIndex, "veth", true, false]);
     await pod.setLink(peerIndex, { up: true });
     assert.ok((await host.getLink("h0")).carrier);
-    assert.equal(run("ip", "-n", hostName, "-6", "addr", "show", "h0").includes("fe80"), true);
+    await until("the host's end has a link-local address", () =>
+      run("ip", "-n", hostName, "-6", "addr", "show", "h0").includes("fe80"),
+    );
   });
 
   it("without link-local addresses on the host's end if so asked", async (context) => {
@@ -64,8 +66,9 @@ describe("interfaces", () => {
     });
     await pod.setLink(peerIndex, { up: true });
     assert.ok((await host.getLink(hostIndex)).carrier);
+    // The host's end came up first: when the pod's has its address, the host's would have had one.
+    await until("the pod's end has its own", async () => (await pod.listAddresses(peerIndex)).length === 1);
     assert.deepEqual(await host.listAddresses(hostIndex), []);
-    assert.equal((await pod.listAddresses(peerIndex)).length, 1, "the pod's end has its own");
   });
 
   it("a name that is taken, at either end, leaves nothing behind", async (context) => {
