@@ -50,10 +50,9 @@ fi
 
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   say "installing Node modules (pinned, checked by hash)"
-  # Not `npm ci`: it wants every other platform's optional binaries in the lock. Versions and hashes are the lock's all the same.
-  npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error >"$cache/npm.log" 2>&1 || {
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >"$cache/npm.log" 2>&1 || {
     tail -n 30 "$cache/npm.log" >&2
-    fail "npm install failed; the whole log is $cache/npm.log"
+    fail "npm ci failed; the whole log is $cache/npm.log"
   }
   touch node_modules/.package-lock.json
 fi
