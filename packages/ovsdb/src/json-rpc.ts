@@ -84,7 +84,8 @@ export class JsonFramer {
     this.#depth = depth;
     this.#inString = inString;
     if (depth > 0) {
-      const rest = chunk.subarray(start);
+      // The chunk is the connection's, and its memory is read into again.
+      const rest = Buffer.from(chunk.subarray(start));
       this.#partBytes += rest.length;
       if (this.#partBytes > this.#maxMessageBytes) throw this.#tooLarge();
       this.#parts.push(rest);

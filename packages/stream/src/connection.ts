@@ -16,6 +16,7 @@ export interface ConnectionEvents {
   connected: [];
   /** An attempt failed, or an established connection ended; the next attempt is already planned unless closed. */
   disconnected: [reason: StreamError | Error, established: boolean];
+  /** Bytes of the peer, valid until the listener returns: the next read overwrites them. */
   data: [chunk: Buffer];
   /** The peer was silent for the probe interval: send something that it must answer. */
   probe: [];
@@ -134,7 +135,11 @@ export class Connection extends EventEmitter<ConnectionEvents> {
   }
 
   #open(): void {
-    const socket = openSocket(this.address);
+    const socket = openSocket(this.address, (chunk) => {
+      if (this.#socket !== socket) return;
+      this.#machine.received(performance.now());
+      this.emit("data", chunk);
+    });
     this.#socket = socket;
     let failure: Error | undefined;
     socket.on("connect", () => {
@@ -143,11 +148,6 @@ export class Connection extends EventEmitter<ConnectionEvents> {
       this.#lastError = undefined;
       this.#obey(this.#machine.connected(performance.now()));
       this.emit("connected");
-    });
-    socket.on("data", (chunk: Buffer) => {
-      if (this.#socket !== socket) return;
-      this.#machine.received(performance.now());
-      this.emit("data", chunk);
     });
     socket.on("drain", () => {
       if (this.#socket === socket) this.emit("writable");
