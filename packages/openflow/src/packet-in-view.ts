@@ -34,27 +34,45 @@ const NXM_TUN_ID = (0x0001_0000 | (16 << 9)) >>> 9;
 const TUN_SRC = (0x0001_0000 | (31 << 9)) >>> 9;
 const TUN_IPV6_SRC = (0x0001_0000 | (109 << 9)) >>> 9;
 
-const NOTHING = Buffer.alloc(0);
-
-/** A packet-in as it lies in its frame: every buffer here is part of the frame and lives as long as it does. */
+/**
+ * A packet-in as it lies in its frame: every buffer here is part of the frame and lives as long as it does. What is asked
+ * for is looked up then; a view alone is a handful of numbers.
+ */
 export class PacketInView {
   readonly frame: Buffer;
-  /** The packet, from its Ethernet header on; shorter than `fullLength` when the switch cut it. */
-  packet: Buffer = NOTHING;
   fullLength = 0;
   tableId = 0;
-  /** Cookie of the entry that sent the packet here; all ones when the switch names none. */
-  cookie = 0xffff_ffff_ffff_ffffn;
   reason: PacketInReason = "no_match";
-  userdata: Buffer = NOTHING;
   /** Whether the packet waits and must be resumed. */
   hasContinuation = false;
+  /** Where the packet lies in the frame, from its Ethernet header on. */
+  packetStart = 0;
+  packetEnd = 0;
+  /** Where the controller action's own bytes lie in the frame. */
+  userdataStart = 0;
+  userdataEnd = 0;
   /** Where the metadata fields lie in the frame. */
   metadataStart = 0;
   metadataEnd = 0;
+  /** Where the cookie lies in the frame; 0 when the switch names none. */
+  cookieStart = 0;
 
   constructor(frame: Buffer) {
     this.frame = frame;
+  }
+
+  /** The packet; shorter than `fullLength` when the switch cut it. */
+  get packet(): Buffer {
+    return this.frame.subarray(this.packetStart, this.packetEnd);
+  }
+
+  get userdata(): Buffer {
+    return this.frame.subarray(this.userdataStart, this.userdataEnd);
+  }
+
+  /** Cookie of the entry that sent the packet here; all ones when the switch names none. */
+  get cookie(): bigint {
+    return this.cookieStart === 0 ? 0xffff_ffff_ffff_ffffn : this.frame.readBigUInt64BE(this.cookieStart);
   }
 
   /** The 32 bits of `reg<index>`; 0 when the switch left it out, because it was zero. */
@@ -141,7 +159,8 @@ export function packetInView(frame: Buffer): PacketInView {
     }
     switch (type) {
       case PROP_PACKET:
-        view.packet = frame.subarray(at + 4, at + size);
+        view.packetStart = at + 4;
+        view.packetEnd = at + size;
         break;
       case PROP_FULL_LENGTH:
         if (size >= 8) view.fullLength = frame.readUInt32BE(at + 4);
@@ -150,7 +169,7 @@ export function packetInView(frame: Buffer): PacketInView {
         if (size >= 5) view.tableId = frame[at + 4]!;
         break;
       case PROP_COOKIE:
-        if (size >= 16) view.cookie = frame.readBigUInt64BE(at + 8);
+        if (size >= 16) view.cookieStart = at + 8;
         break;
       case PROP_REASON:
         if (size >= 5) view.reason = packetInReasons[frame[at + 4]!] ?? { unknown: frame[at + 4]! };
@@ -160,7 +179,8 @@ export function packetInView(frame: Buffer): PacketInView {
         view.metadataEnd = at + size;
         break;
       case PROP_USERDATA:
-        view.userdata = frame.subarray(at + 4, at + size);
+        view.userdataStart = at + 4;
+        view.userdataEnd = at + size;
         break;
       case PROP_CONTINUATION:
         view.hasContinuation = true;
@@ -169,7 +189,7 @@ export function packetInView(frame: Buffer): PacketInView {
     }
     at += (size + 7) & ~7;
   }
-  if (view.fullLength === 0) view.fullLength = view.packet.length;
+  if (view.fullLength === 0) view.fullLength = view.packetEnd - view.packetStart;
   return view;
 }
 

@@ -27,7 +27,7 @@ import {
   type Settled,
   type Verdict,
 } from "@beyondfabric/datapath";
-import { packetInView, resumeFrame, type Flow, type PacketInView } from "@beyondfabric/openflow";
+import { packetInView, resumeView, type Flow, type PacketInView } from "@beyondfabric/openflow";
 import { ipFromBytes, type Ip } from "@beyondfabric/packet";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { Admission } from "./admission.ts";
@@ -139,7 +139,7 @@ export class Reactor {
         this.counters.unreadable++;
         return;
       }
-      this.#answer({ frame, question, port, since: started });
+      this.#answer({ frame, question, port, since: started }, view);
     } catch (error) {
       this.counters.unreadable++;
       this.#onUndecodable(error);
@@ -147,13 +147,13 @@ export class Reactor {
     this.counters.decided(this.#now() - started);
   }
 
-  #answer(packet: HeldPacket): void {
+  #answer(packet: HeldPacket, view = packetInView(packet.frame)): void {
     const { question } = packet;
     const known = this.verdicts.findPair(question);
     if (known !== undefined) {
       // The switch has not caught up with the entry yet: the packet goes on, and nothing is decided again.
       this.counters.repeated++;
-      this.#resume(packet.frame, known.decision);
+      this.#resume(view, known.decision);
       return;
     }
     const decision = decide(question, this.#facts);
@@ -168,11 +168,11 @@ export class Reactor {
     this.counters.verdict(decision.verdict, decision.reason);
     // Entries go ahead of the packet, in the same write: the answer to it then finds the way back open.
     this.#consider(question, decision);
-    this.#resume(packet.frame, decision);
+    this.#resume(view, decision);
   }
 
-  #resume(frame: Buffer, decision: Settled): void {
-    this.#sink.send(resumeFrame(frame, wayPatches(wayOf(decision))));
+  #resume(view: PacketInView, decision: Settled): void {
+    this.#sink.send(resumeView(view, wayPatches(wayOf(decision))));
   }
 
   /** Gives a verdict an entry, unless there are more new pairs than the switch can take entries for. */
@@ -445,17 +445,18 @@ function answerTo(question: Question, decision: Settled): Question | undefined {
 
 /** What a packet-in asks. Undefined when the packet is no IPv4 or IPv6 packet, or is cut short. */
 function questionOf(view: PacketInView): Question | undefined {
-  const { packet } = view;
-  if (packet.length < 34) return undefined;
-  const type = packet.readUInt16BE(12);
+  const { frame, packetStart } = view;
+  const length = view.packetEnd - packetStart;
+  if (length < 34) return undefined;
+  const type = frame.readUInt16BE(packetStart + 12);
   let source: Ip;
   let destination: Ip;
   if (type === 0x0800) {
-    source = ipFromBytes(packet, 26, 4);
-    destination = ipFromBytes(packet, 30, 4);
-  } else if (type === 0x86dd && packet.length >= 54) {
-    source = ipFromBytes(packet, 22, 6);
-    destination = ipFromBytes(packet, 38, 6);
+    source = ipFromBytes(frame, packetStart + 26, 4);
+    destination = ipFromBytes(frame, packetStart + 30, 4);
+  } else if (type === 0x86dd && length >= 54) {
+    source = ipFromBytes(frame, packetStart + 22, 6);
+    destination = ipFromBytes(frame, packetStart + 38, 6);
   } else {
     return undefined;
   }
