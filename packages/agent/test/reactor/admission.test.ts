@@ -10,12 +10,25 @@ function admitted(admission: Admission, now: number, pairs: number, name = `at $
 }
 
 describe("admission of new pairs", () => {
-  it("lets two seconds' worth in at once, then as many as the rate says", () => {
+  it("lets two seconds' worth in at once, and none of those beyond it", () => {
     const admission = new Admission(10);
     assert.equal(admitted(admission, 0, 100), 20);
     assert.equal(admitted(admission, 50, 100), 0);
-    assert.equal(admitted(admission, 1000, 100), 10);
-    assert.equal(admitted(admission, 1100, 100), 1);
+    assert.equal(admitted(admission, 1000, 100), 0);
+  });
+
+  it("lets every pair in while they come no faster than the rate", () => {
+    const admission = new Admission(10);
+    for (let now = 0; now < 60_000; now += 101) assert.equal(admitted(admission, now, 1), 1, `at ${now} ms`);
+  });
+
+  it("lets pairs in again when there were few of them for two seconds", () => {
+    const admission = new Admission(10);
+    admitted(admission, 0, 1000);
+    assert.equal(admitted(admission, 1900, 1), 0);
+    // The one of before was one too many: it counts, too.
+    assert.equal(admitted(admission, 2101, 1), 0);
+    assert.equal(admitted(admission, 2302, 1), 1);
   });
 
   it("saves up two seconds' worth, however long it was quiet", () => {
@@ -57,6 +70,6 @@ describe("admission of new pairs", () => {
     const admission = new Admission(0.1);
     assert.equal(admitted(admission, 0, 5), 1);
     assert.equal(admitted(admission, 9000, 5), 0);
-    assert.equal(admitted(admission, 11_000, 5), 1);
+    assert.equal(admitted(admission, 22_000, 5), 1);
   });
 });
