@@ -117,16 +117,16 @@ export function insertPodPort(cache: Cache<SwitchTables>, bridgeName: string, po
   ]);
 }
 
-/** Removes a pod's port from the bridge; the rows go with the reference. Undefined when it is not there. */
-export function deletePodPort(
+/** Removes pods' ports from the bridge; their rows go with the reference. Undefined when none of them is there. */
+export function deletePodPorts(
   cache: Cache<SwitchTables>,
   bridgeName: string,
-  hostInterface: string,
+  hostInterfaces: ReadonlySet<string>,
 ): Transaction | undefined {
-  const port = cache.find("Port", (row) => row.name === hostInterface);
+  const ports = cache.filter("Port", (row) => hostInterfaces.has(row.name));
   const bridge = cache.find("Bridge", (row) => row.name === bridgeName);
-  if (port === undefined || bridge === undefined) return undefined;
-  return new Transaction().mutate("Bridge", bridge._uuid, [["ports", "delete", [port._uuid]]]);
+  if (ports.length === 0 || bridge === undefined) return undefined;
+  return new Transaction().mutate("Bridge", bridge._uuid, [["ports", "delete", ports.map(({ _uuid }) => _uuid)]]);
 }
 
 /** Port numbers for pods: each is used again as late as possible, so that stale continuations find nobody. */

@@ -16,16 +16,9 @@ import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
 import { formatCidr, ipFamily, type Ip } from "@beyondfabric/packet";
 import type { Logger } from "../log.ts";
 import type { SwitchTables } from "../switch/database.ts";
+import { Departures } from "./departures.ts";
 import { macOf } from "./mac.ts";
-import {
-  deletePodPort,
-  hostInterfaceName,
-  insertPodPort,
-  localPortOf,
-  podPorts,
-  PortNumbers,
-  type PodPort,
-} from "./ports.ts";
+import { hostInterfaceName, insertPodPort, localPortOf, podPorts, PortNumbers, type PodPort } from "./ports.ts";
 import { checkPodInterface, makePodPair, removeHostInterface, setUpPodEnd, type Kernel } from "./wiring.ts";
 
 /** Addresses for a pod, from the blocks of this node. */
@@ -54,7 +47,7 @@ export interface AttachmentServiceOptions {
   readonly entries: {
     addPod(port: LocalPort): Promise<void>;
     replacePod(port: LocalPort): Promise<void>;
-    removePod(ofport: number): Promise<void>;
+    removePod(ofport: number): void;
   };
   readonly facts: {
     setLocalPort(port: LocalPort): void;
@@ -66,7 +59,7 @@ export interface AttachmentServiceOptions {
   readonly now: () => number;
 }
 
-/** How long the switch may take to make a port (ms). */
+/** How long the switch may take to make a port, or to close one whose place another shall take (ms). */
 const portTimeout = 10_000;
 
 export interface OperationFigures {
@@ -79,11 +72,19 @@ export class AttachmentService implements Attachments {
   readonly #options: AttachmentServiceOptions;
   readonly #numbers = new PortNumbers();
   readonly #ports = new Map<string, PodPort>();
+  readonly #departures: Departures;
   readonly operations = new Map<string, OperationFigures>();
   #restored = false;
 
   constructor(options: AttachmentServiceOptions) {
     this.#options = options;
+    this.#departures = new Departures({
+      database: options.database,
+      cache: options.cache,
+      bridge: options.bridge,
+      logger: options.logger,
+      onGone: (port) => this.#numbers.release(port.ofport),
+    });
   }
 
   /** Takes over the pods that OVSDB remembers, before anything is answered. */
@@ -195,14 +196,15 @@ export class AttachmentService implements Attachments {
         created: this.#options.now(),
         allowedSources: [],
       };
-      undo.push(() => this.#numbers.release(port.ofport));
+      undo.push(() => this.#departures.follow(port));
+      await this.#placeFree(port);
       const local = localPortOf(port);
       const entries = this.#options.entries.addPod(local);
       undo.push(() => this.#options.entries.removePod(port.ofport));
       undo.push(() => removeHostInterface(this.#options.kernel, port.hostInterface));
       const { kernel, database, cache, bridge, datapathType } = this.#options;
       const pair = await makePodPair(kernel, port);
-      undo.push(() => this.#removePort(port.hostInterface));
+      undo.push(() => this.#departures.remove(port.hostInterface));
       // The switch opens its end while the pod's end is set up.
       await allOf([
         entries,
@@ -224,6 +226,10 @@ export class AttachmentService implements Attachments {
     }
   }
 
+  /**
+   * Returns when the interface is gone from the pod and the database has forgotten the port: what is left to do (the
+   * switch closes the port) happens behind the answer, also when the agent does not live to see it.
+   */
   async #del(container: string, ifname: string): Promise<void> {
     const key = `${container}/${ifname}`;
     const port = this.#ports.get(key);
@@ -231,16 +237,26 @@ export class AttachmentService implements Attachments {
     if (port !== undefined) {
       // From here on nobody is sent to the pod, whatever fails below.
       this.#options.facts.removeLocalPort(port.ofport);
+      this.#options.entries.removePod(port.ofport);
     }
-    await allOf([
-      port === undefined ? Promise.resolve() : this.#options.entries.removePod(port.ofport),
-      this.#removePort(hostInterface),
-      removeHostInterface(this.#options.kernel, hostInterface),
-    ]);
+    await allOf([this.#departures.remove(hostInterface), removeHostInterface(this.#options.kernel, hostInterface)]);
     if (port === undefined) return;
     this.#ports.delete(key);
-    this.#numbers.release(port.ofport);
+    this.#departures.follow(port);
     this.#options.addresses.release(container);
+  }
+
+  /** Waits until no port on its way out has the name or an address of a new one. */
+  async #placeFree(port: PodPort): Promise<void> {
+    const concerns = (leaving: PodPort): boolean =>
+      leaving.hostInterface === port.hostInterface ||
+      leaving.addresses.some((address) => port.addresses.includes(address));
+    if (await this.#departures.gone(concerns, portTimeout)) return;
+    throw new CniError(
+      CNI_CODE.tryAgainLater,
+      `the switch did not close the port that ${port.hostInterface} follows within ${portTimeout} ms`,
+      "see whether ovs-vswitchd runs: `fabricctl status`",
+    );
   }
 
   async #check(request: AttachRequest): Promise<void> {
@@ -295,11 +311,6 @@ export class AttachmentService implements Attachments {
       }),
       routes: gateways.map((gateway) => ({ dst: ipFamily(gateway) === 4 ? "0.0.0.0/0" : "::/0", gw: gateway })),
     };
-  }
-
-  async #removePort(hostInterface: string): Promise<void> {
-    const transaction = deletePodPort(this.#options.cache, this.#options.bridge, hostInterface);
-    if (transaction !== undefined) await this.#options.database.transact(transaction);
   }
 
   /** Waits until the switch has given the port the number that its entries were written for. */

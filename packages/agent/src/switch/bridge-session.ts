@@ -146,15 +146,18 @@ export class BridgeSession {
     await this.#channel.barrier();
   }
 
-  /** Removes the entries of a pod; its verdict entries go with the facts that they depend on. */
-  async removePod(ofport: number): Promise<void> {
+  /**
+   * Removes the entries of a pod; its verdict entries go with the facts that they depend on. Nobody waits for the switch:
+   * whatever is written later about the same addresses or port comes behind it, and an entry that stands a moment longer
+   * leads to a port without an interface.
+   */
+  removePod(ofport: number): void {
     const port = this.#pods.get(ofport);
     if (port === undefined) return;
     this.#pods.delete(ofport);
     if (!this.#channel.connected) return;
     for (const flow of this.#podFlows(port)) this.#channel.send(flowModFrame("delete_strict", flow, 0));
     if (this.metered) this.#channel.send(meterMod("delete", ofport, 0));
-    await this.#channel.barrier();
   }
 
   /** Every entry of the bridge with its counters. */

@@ -5,7 +5,7 @@ import * as fc from "fast-check";
 import { Cache, parseSchema, type InterfaceRow } from "@beyondfabric/ovsdb";
 import { formatCidr, isIp } from "@beyondfabric/packet";
 import {
-  deletePodPort,
+  deletePodPorts,
   hostInterfaceName,
   insertPodPort,
   localPortOf,
@@ -102,7 +102,7 @@ describe("a pod's port in the database", () => {
   });
 
   it("is not removed twice", () => {
-    assert.equal(deletePodPort(new Cache<SwitchTables>(), "br-int", port.hostInterface), undefined);
+    assert.equal(deletePodPorts(new Cache<SwitchTables>(), "br-int", new Set([port.hostInterface])), undefined);
   });
 });
 
