@@ -23,91 +23,96 @@ export interface MetricsSource {
   addresses(): Iterable<{ subnet: string; block: string; used: number; capacity: number }>;
 }
 
+/** Counters of the reactive core, each a plain number. */
+const reactorCounters: readonly (readonly [name: string, help: string, value: (of: ReactorCounters) => number])[] = [
+  ["fabric_misses_total", "Packets that no entry knew and the agent was asked about.", (of) => of.misses],
+  ["fabric_misses_repeated_total", "Misses about a pair whose entry was on its way.", (of) => of.repeated],
+  ["fabric_verdicts_without_entry_total", "Verdicts given to a packet without an entry.", (of) => of.withoutEntry],
+  ["fabric_packets_held_total", "Packets that waited for a fact.", (of) => of.held],
+  ["fabric_packets_hold_expired_total", "Held packets dropped because no fact came.", (of) => of.holdExpired],
+  ["fabric_packets_hold_overflow_total", "Packets dropped because their port held enough.", (of) => of.holdOverflow],
+  ["fabric_packets_hold_lost_total", "Held packets lost with the switch's connection.", (of) => of.holdLost],
+  ["fabric_packets_refused_absent_total", "Packets to an address that nobody held.", (of) => of.refusedAbsent],
+  ["fabric_packet_ins_unreadable_total", "Packet-ins that could not be read.", (of) => of.unreadable],
+  ["fabric_packet_ins_foreign_total", "Packet-ins that are no miss.", (of) => of.foreign],
+  ["fabric_entries_revoked_total", "Entries changed or removed because a fact changed.", (of) => of.revoked],
+  ["fabric_entries_aged_total", "Entries removed because nobody used them.", (of) => of.aged],
+  ["fabric_entries_vanished_total", "Entries that somebody else removed from the switch.", (of) => of.vanished],
+  ["fabric_entries_evicted_total", "Entries removed because there were too many.", (of) => of.evicted],
+];
+
+type Gauges = ReturnType<MetricsSource["gauges"]>;
+
+const gauges: readonly (readonly [name: string, help: string, value: (of: Gauges) => number])[] = [
+  ["fabric_entries", "Verdict entries in the switch.", (of) => of.verdictEntries],
+  ["fabric_entries_budget", "Most verdict entries that the switch may hold.", (of) => of.entryBudget],
+  ["fabric_pods", "Pods of this node.", (of) => of.pods],
+  ["fabric_cluster_pods", "Pods of the cluster that the directory knows.", (of) => of.clusterPods],
+  ["fabric_packets_held", "Packets waiting for a fact now.", (of) => of.held],
+  ["fabric_writes_pending", "Flow-mods waiting to be sent.", (of) => of.pendingWrites],
+  ["fabric_switch_connected", "1 while the switch is connected and reconciled.", (of) => of.connectedSwitch],
+  ["fabric_api_connected", "1 while the API server answers.", (of) => of.connectedApi],
+  ["process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss()],
+];
+
+/** Labels of one sample and its value. */
+type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
+
 /** The text of a scrape, in the Prometheus exposition format. */
 export async function renderMetrics(source: MetricsSource): Promise<{ contentType: string; text: string }> {
   const registry = new Registry();
-  const gauge = (name: string, help: string, value: number): void => {
-    new Gauge({ name, help, registers: [registry] }).set(value);
+  const counter = (name: string, help: string, labelNames: readonly string[], samples: Iterable<Sample>): void => {
+    const metric = new Counter({ name, help, labelNames: [...labelNames], registers: [registry] });
+    for (const [labels, value] of samples) metric.inc(labels, value);
   };
-  const counter = (name: string, help: string, value: number): void => {
-    new Counter({ name, help, registers: [registry] }).inc(value);
+  const gauge = (name: string, help: string, labelNames: readonly string[], samples: Iterable<Sample>): void => {
+    const metric = new Gauge({ name, help, labelNames: [...labelNames], registers: [registry] });
+    for (const [labels, value] of samples) metric.set(labels, value);
   };
   const { counters } = source;
-  counter("fabric_misses_total", "Packets that no entry knew and the agent was asked about.", counters.misses);
-  counter("fabric_misses_repeated_total", "Misses about a pair whose entry was on its way.", counters.repeated);
-  counter("fabric_verdicts_without_entry_total", "Verdicts given to a packet without an entry.", counters.withoutEntry);
-  counter("fabric_packets_held_total", "Packets that waited for a fact.", counters.held);
-  counter("fabric_packets_hold_expired_total", "Held packets dropped because no fact came.", counters.holdExpired);
+  for (const [name, help, value] of reactorCounters) counter(name, help, [], [[{}, value(counters)]]);
   counter(
-    "fabric_packets_hold_overflow_total",
-    "Packets dropped because their port held enough.",
-    counters.holdOverflow,
+    "fabric_verdicts_total",
+    "Decisions about first packets.",
+    ["verdict", "reason"],
+    Array.from(counters.verdicts, ([key, count]): Sample => {
+      const [verdict = "", reason = ""] = key.split(" ");
+      return [{ verdict, reason }, count];
+    }),
   );
-  counter("fabric_packets_hold_lost_total", "Held packets lost with the switch's connection.", counters.holdLost);
-  counter("fabric_packets_refused_absent_total", "Packets to an address that nobody held.", counters.refusedAbsent);
-  counter("fabric_packet_ins_unreadable_total", "Packet-ins that could not be read.", counters.unreadable);
-  counter("fabric_packet_ins_foreign_total", "Packet-ins that are no miss.", counters.foreign);
-  counter("fabric_entries_revoked_total", "Entries changed or removed because a fact changed.", counters.revoked);
-  counter("fabric_entries_aged_total", "Entries removed because nobody used them.", counters.aged);
-  counter("fabric_entries_vanished_total", "Entries that somebody else removed from the switch.", counters.vanished);
-  counter("fabric_entries_evicted_total", "Entries removed because there were too many.", counters.evicted);
-  const verdicts = new Counter({
-    name: "fabric_verdicts_total",
-    help: "Decisions about first packets.",
-    labelNames: ["verdict", "reason"],
-    registers: [registry],
-  });
-  for (const [key, count] of counters.verdicts) {
-    const [verdict = "", reason = ""] = key.split(" ");
-    verdicts.inc({ verdict, reason }, count);
-  }
-  const gauges = source.gauges();
-  gauge("fabric_entries", "Verdict entries in the switch.", gauges.verdictEntries);
-  gauge("fabric_entries_budget", "Most verdict entries that the switch may hold.", gauges.entryBudget);
-  gauge("fabric_pods", "Pods of this node.", gauges.pods);
-  gauge("fabric_cluster_pods", "Pods of the cluster that the directory knows.", gauges.clusterPods);
-  gauge("fabric_packets_held", "Packets waiting for a fact now.", gauges.held);
-  gauge("fabric_writes_pending", "Flow-mods waiting to be sent.", gauges.pendingWrites);
-  gauge("fabric_switch_connected", "1 while the switch is connected and reconciled.", gauges.connectedSwitch);
-  gauge("fabric_api_connected", "1 while the API server answers.", gauges.connectedApi);
-  gauge("process_resident_memory_bytes", "Resident memory.", process.memoryUsage.rss());
+  const readings = source.gauges();
+  for (const [name, help, value] of gauges) gauge(name, help, [], [[{}, value(readings)]]);
 
-  const labelled = (name: string, help: string, label: string): Counter =>
-    new Counter({ name, help, labelNames: [label], registers: [registry] });
-  const podMisses = labelled("fabric_pod_misses_total", "Misses caused by a pod.", "pod");
-  const podMetered = labelled("fabric_pod_metered_packets_total", "Packets of a pod that its meter dropped.", "pod");
-  const podRefused = labelled("fabric_pod_refused_packets_total", "Packets of a pod that entries refused.", "pod");
-  const podSpoofed = labelled("fabric_pod_spoofed_packets_total", "Packets of a pod under a false name.", "pod");
-  for (const { pod, misses, metered, refused, spoofed } of source.perPod()) {
-    podMisses.inc({ pod }, misses);
-    podMetered.inc({ pod }, metered);
-    podRefused.inc({ pod }, refused);
-    podSpoofed.inc({ pod }, spoofed);
-  }
-  const operations = labelled("fabric_cni_operations_total", "CNI operations served.", "operation");
-  const failures = labelled("fabric_cni_failures_total", "CNI operations refused.", "operation");
-  const seconds = labelled("fabric_cni_seconds_total", "Time spent in CNI operations.", "operation");
-  for (const [operation, figures] of source.operations) {
-    operations.inc({ operation }, figures.count);
-    failures.inc({ operation }, figures.failed);
-    seconds.inc({ operation }, figures.seconds);
-  }
-  const used = new Gauge({
-    name: "fabric_addresses_used",
-    help: "Addresses in use in a block of this node.",
-    labelNames: ["subnet", "block"],
-    registers: [registry],
-  });
-  const capacity = new Gauge({
-    name: "fabric_addresses_capacity",
-    help: "Addresses of a block of this node that may be handed out.",
-    labelNames: ["subnet", "block"],
-    registers: [registry],
-  });
-  for (const address of source.addresses()) {
-    used.set({ subnet: address.subnet, block: address.block }, address.used);
-    capacity.set({ subnet: address.subnet, block: address.block }, address.capacity);
-  }
+  const pods = [...source.perPod()];
+  const perPod = (name: string, help: string, value: (of: (typeof pods)[number]) => number): void => {
+    const samples = pods.map((pod): Sample => [{ pod: pod.pod }, value(pod)]);
+    counter(name, help, ["pod"], samples);
+  };
+  perPod("fabric_pod_misses_total", "Misses caused by a pod.", ({ misses }) => misses);
+  perPod("fabric_pod_metered_packets_total", "Packets of a pod that its meter dropped.", ({ metered }) => metered);
+  perPod("fabric_pod_refused_packets_total", "Packets of a pod that entries refused.", ({ refused }) => refused);
+  perPod("fabric_pod_spoofed_packets_total", "Packets of a pod under a false name.", ({ spoofed }) => spoofed);
+
+  const operations = [...source.operations];
+  const perOperation = (name: string, help: string, value: (of: (typeof operations)[number][1]) => number): void => {
+    const samples = operations.map(([operation, figures]): Sample => [{ operation }, value(figures)]);
+    counter(name, help, ["operation"], samples);
+  };
+  perOperation("fabric_cni_operations_total", "CNI operations served.", ({ count }) => count);
+  perOperation("fabric_cni_failures_total", "CNI operations refused.", ({ failed }) => failed);
+  perOperation("fabric_cni_seconds_total", "Time spent in CNI operations.", ({ seconds }) => seconds);
+
+  const blocks = [...source.addresses()];
+  const perBlock = (name: string, help: string, value: (of: (typeof blocks)[number]) => number): void => {
+    const samples = blocks.map((each): Sample => [{ subnet: each.subnet, block: each.block }, value(each)]);
+    gauge(name, help, ["subnet", "block"], samples);
+  };
+  perBlock("fabric_addresses_used", "Addresses in use in a block of this node.", ({ used }) => used);
+  perBlock(
+    "fabric_addresses_capacity",
+    "Addresses of a block of this node that may be handed out.",
+    ({ capacity }) => capacity,
+  );
   return { contentType: registry.contentType, text: (await registry.metrics()) + decisionHistogram(counters) };
 }
 
