@@ -1,6 +1,11 @@
 /**
  * Raw frames in batches: sendmmsg and recvmmsg on AF_PACKET sockets, with the frames in native memory so that nothing
  * is copied or allocated per packet (packet(7), sendmmsg(2), recvmmsg(2)).
+ *
+ * Not `PacketSocket` of packages/link, on purpose. That one copies a frame in when it sends, makes an object and a BigInt
+ * for each frame that it receives, and repeats nothing: right for announcements and probes, but here its garbage would
+ * be measured as the switch's latency. This one fills frames where they lie, writes the send time behind everything else,
+ * forces its queues beyond the system's limits, and counts what its own socket dropped.
  */
 import { readFileSync } from "node:fs";
 import {
