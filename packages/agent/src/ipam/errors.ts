@@ -9,7 +9,8 @@ export type IpamErrorCode =
   | "IPAM_ADDRESS_NOT_ASSIGNABLE"
   | "IPAM_FAMILY_MISSING"
   | "IPAM_OWNER_CONFLICT"
-  | "IPAM_BLOCK_IN_USE";
+  | "IPAM_BLOCK_IN_USE"
+  | "IPAM_ADDRESSING_REFUSED";
 
 /** Every message names the subnet or address, the rule and the remedy. */
 export class IpamError extends Error {

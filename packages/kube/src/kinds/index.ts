@@ -32,6 +32,7 @@ export type { Interval } from "./assignable.ts";
 export { customResourceDefinition } from "./custom-resource-definition.ts";
 export type { CustomResourceDefinition, CustomResourceDefinitionOptions } from "./custom-resource-definition.ts";
 export type { FamilyCounts } from "./family-counts.ts";
+export { IntervalIndex } from "./interval-index.ts";
 export {
   ipAddressKind,
   ipAddressManifest,

@@ -1,12 +1,11 @@
 /** IPPool: a named set of addresses of a subnet, for the workloads that name it. */
 import { formatCidr, ipFromBigInt } from "@beyondfabric/packet";
-import type { IpFamily } from "@beyondfabric/packet";
 import { z } from "zod";
 import { formatAddressRange, parseAddressRange, rangeList } from "./address-range.ts";
 import type { AddressRange } from "./address-range.ts";
 import { cidrInterval, clip, intervalsSize, rangeInterval, specificIntervals } from "./assignable.ts";
-import type { Interval } from "./assignable.ts";
 import { familyCounts } from "./family-counts.ts";
+import { IntervalIndex } from "./interval-index.ts";
 import { attempt, bySeniority, celRules, conditionsSchema, defineKind, immutable, objectName } from "./kind.ts";
 import { parseObject, wide } from "./kind.ts";
 import type { Identity, Offend, Parsed, Violation } from "./kind.ts";
@@ -178,33 +177,4 @@ export function unassignable(subnet: Subnet, range: AddressRange): string | unde
 function contains(range: AddressRange, value: bigint): boolean {
   const { first, last } = rangeInterval(range);
   return first <= value && value <= last;
-}
-
-/** Disjoint intervals with a value each, in order, so that an overlap is found by bisection. */
-class IntervalIndex<Value> {
-  readonly #entries: Record<IpFamily, { readonly interval: Interval; readonly value: Value }[]> = { 4: [], 6: [] };
-
-  /** The value of an interval that overlaps this one. */
-  find(family: IpFamily, interval: Interval): Value | undefined {
-    const entry = this.#entries[family][this.#place(family, interval.first)];
-    return entry !== undefined && entry.interval.first <= interval.last ? entry.value : undefined;
-  }
-
-  /** Files an interval that overlaps none that is filed. */
-  add(family: IpFamily, interval: Interval, value: Value): void {
-    this.#entries[family].splice(this.#place(family, interval.first), 0, { interval, value });
-  }
-
-  /** Index of the first interval that does not end before `first`. */
-  #place(family: IpFamily, first: bigint): number {
-    const entries = this.#entries[family];
-    let low = 0;
-    let high = entries.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (entries[middle]!.interval.last < first) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
 }

@@ -110,6 +110,8 @@ export interface Identity {
   /** Milliseconds since the epoch; 0 when unknown. */
   readonly created: number;
   readonly generation: number;
+  /** When its deletion was asked for, in milliseconds since the epoch; absent unless something still holds it up. */
+  readonly deletionTimestamp?: number;
 }
 
 export type Parsed<Value> =
@@ -134,6 +136,7 @@ const metadataSchema = z.object({
   uid: ruled(z.string().max(128), "must be a string", "let the API server set it").default(""),
   resourceVersion: ruled(z.string().max(128), "must be a string", "let the API server set it").default(""),
   creationTimestamp: ruled(z.string().nullish(), "must be a time", "let the API server set it"),
+  deletionTimestamp: ruled(z.string().nullish(), "must be a time", "let the API server set it"),
   generation: ruled(z.int(), "must be a whole number", "let the API server set it").default(0),
 });
 
@@ -175,9 +178,10 @@ export function parseObject<Spec extends z.ZodType, Status extends z.ZodType, Va
   if (!spec.success) report("spec", kind.spec, spec.error);
   if (!kind.hasStatusSubresource && !status.success) report("status", kind.status, status.error);
   if (metadata.success && spec.success) {
-    const { uid, resourceVersion, generation, creationTimestamp } = metadata.data;
+    const { uid, resourceVersion, generation, creationTimestamp, deletionTimestamp } = metadata.data;
     const created = Date.parse(creationTimestamp ?? "") || 0;
-    const identity = { name, uid, resourceVersion, generation, created };
+    const deleted = deletionTimestamp == null ? {} : { deletionTimestamp: Date.parse(deletionTimestamp) || 0 };
+    const identity = { name, uid, resourceVersion, generation, created, ...deleted };
     const value = build(identity, spec.data, offend, status.data);
     if (value !== undefined && violations.length === 0) return { ok: true, value };
   }

@@ -36,6 +36,19 @@ void describe("Subnet", () => {
     assert.deepEqual(seconds, [undefined, 0]);
   });
 
+  void it("tells since when it is being deleted", () => {
+    const raw = object("Subnet", "s", { network: "overlay", cidrs: ["10.0.0.0/24"] });
+    const metadata = { name: "s", deletionTimestamp: "2026-01-31T12:00:00Z" };
+    for (const [given, expected] of [
+      [raw, undefined],
+      [{ ...raw, metadata }, Date.UTC(2026, 0, 31, 12)],
+    ] as const) {
+      const parsed = parseSubnet(given);
+      assert.ok(parsed.ok);
+      assert.equal(parsed.value.deletionTimestamp, expected);
+    }
+  });
+
   void it("reads ranges in their three spellings", () => {
     const s = subnet("s", {
       cidrs: ["10.0.0.0/24", "fd00::/64"],
