@@ -7,12 +7,14 @@ import { after, before, describe, test } from "node:test";
 import { customResourceCases } from "./custom-resource-cases.ts";
 import { embedded, type Loose, type RunningPlane } from "./harness.ts";
 import { kubectlCases } from "./kubectl-cases.ts";
+import { ownDefinitionCases } from "./own-definition-cases.ts";
 import { protocolCases } from "./protocol-cases.ts";
 import { startReal } from "./real-plane.ts";
 
 protocolCases("kubernetes-1.20", startReal, false);
 customResourceCases("kubernetes-1.20", startReal);
 kubectlCases("kubernetes-1.20", startReal);
+ownDefinitionCases("kubernetes-1.20", startReal);
 
 const CORE = "/api/v1/namespaces/default";
 const TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io";

@@ -151,7 +151,7 @@ export function addressBlockManifest(
 
 /** Reads an AddressBlock object; what is wrong with it comes back as violations. */
 export function parseAddressBlock(raw: unknown): Parsed<AddressBlock> {
-  return parseObject(addressBlockKind, raw, (identity, spec, offend, status): AddressBlock | undefined => {
+  return parseObject(addressBlockKind, raw, (identity, spec, offend): AddressBlock | undefined => {
     const cidr = attempt(() => parseCidr(spec.cidr), ["spec", "cidr"], offend);
     if (cidr === undefined) return undefined;
     const name = addressBlockName(cidr);
@@ -163,8 +163,22 @@ export function parseAddressBlock(raw: unknown): Parsed<AddressBlock> {
       );
     }
     const lent = readLent(spec.lent, cidr, offend);
-    return { ...identity, subnet: spec.subnet, cidr, node: spec.node, nodeUid: spec.nodeUid, lent, used: status?.used };
+    return {
+      ...identity,
+      subnet: spec.subnet,
+      cidr,
+      node: spec.node,
+      nodeUid: spec.nodeUid,
+      lent,
+      used: publishedUse(raw),
+    };
   });
+}
+
+/** `status.used` alone: the rest of a status is long, and there may be thousands of blocks. */
+function publishedUse(raw: unknown): number | undefined {
+  const { used } = (raw as { readonly status?: { readonly used?: unknown } | null }).status ?? {};
+  return Number.isSafeInteger(used) && (used as number) >= 0 ? (used as number) : undefined;
 }
 
 function readLent(texts: readonly string[], block: Cidr, offend: Offend): Cidr[] {

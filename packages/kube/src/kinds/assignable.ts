@@ -1,7 +1,8 @@
-/** Which addresses of a subnet may be handed out, as sorted intervals, so that an IPv6 subnet costs no more than its ranges. */
-import { cidrSize, ipToBigInt } from "@beyondfabric/packet";
+/** Which addresses of a subnet may be handed out: as sorted intervals, so that an IPv6 subnet costs no more than its ranges. */
+import { cidrSize, formatCidr, ipFromBigInt, ipToBigInt } from "@beyondfabric/packet";
 import type { Cidr } from "@beyondfabric/packet";
 import type { AddressRange } from "./address-range.ts";
+import { subnetFamily } from "./subnet.ts";
 import type { Subnet, SubnetFamily } from "./subnet.ts";
 
 /** Addresses from `first` to `last`, both included, as integers of their family. */
@@ -30,6 +31,32 @@ export function specificIntervals(subnet: Subnet, family: SubnetFamily): Interva
   ];
   if (family.family === 4) forbidden.push({ first: whole.last, last: whole.last });
   return subtract(wanted, forbidden);
+}
+
+/**
+ * Why a subnet does not hand out every address of a range to those who name them, as the end of "is RANGE, ..."; undefined
+ * when it does.
+ */
+export function unassignable(subnet: Subnet, range: AddressRange): string | undefined {
+  const family = subnetFamily(subnet, range.family);
+  if (family === undefined) return `but Subnet ${subnet.name} has no IPv${range.family} addresses`;
+  const wanted = rangeInterval(range);
+  const whole = cidrInterval(family.cidr);
+  if (wanted.first < whole.first || wanted.last > whole.last) return `which is not inside ${formatCidr(family.cidr)}`;
+  const assignable = clip(specificIntervals(subnet, family), wanted);
+  if (intervalsSize(assignable) === wanted.last - wanted.first + 1n) return undefined;
+  const [start] = assignable;
+  // The first address that is missing: the range's own first, or the one behind the first stretch.
+  const missing = start === undefined || start.first > wanted.first ? wanted.first : start.last + 1n;
+  const address = ipFromBigInt(missing, range.family);
+  const is = range.first === range.last ? "which is" : `and ${address} is`;
+  if (address === family.gateway) return `${is} the gateway of ${formatCidr(family.cidr)}`;
+  // RFC 4291 section 2.6.1 gives the first address of an IPv6 subnet to all of its routers.
+  const first = range.family === 4 ? "network" : "routers' anycast";
+  if (missing === whole.first) return `${is} the ${first} address of ${formatCidr(family.cidr)}`;
+  if (missing === whole.last && range.family === 4) return `${is} the broadcast address of ${formatCidr(family.cidr)}`;
+  const isExcluded = intervalsContain(ofFamily(subnet.excluded, family), missing);
+  return isExcluded ? `${is} excluded` : `${is} outside of the subnet's ranges`;
 }
 
 export function cidrInterval(cidr: Cidr): Interval {

@@ -26,6 +26,7 @@ export {
   ordinalOf,
   rangeInterval,
   specificIntervals,
+  unassignable,
   valueAt,
 } from "./assignable.ts";
 export type { Interval } from "./assignable.ts";
@@ -55,7 +56,7 @@ export type {
   IpAddressManifest,
   IpAddressRecord,
 } from "./ip-address.ts";
-export { ipPoolKind, parseIpPool, unassignable, validatePools } from "./ip-pool.ts";
+export { ipPoolKind, parseIpPool, validatePools } from "./ip-pool.ts";
 export type { IpPool } from "./ip-pool.ts";
 export { API_GROUP, API_VERSION, bySeniority, formatViolation } from "./kind.ts";
 export type { CelRule, Identity, Kind, Parsed, PrintColumn, Violation } from "./kind.ts";

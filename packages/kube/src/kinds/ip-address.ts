@@ -40,6 +40,7 @@ const mac = ruled(
   LEAVE,
 );
 
+// Texts that may be empty have no default: Kubernetes 1.20 takes a default of "" for null, and refuses the definition.
 const ownerSchema = ruled(
   z
     .object({
@@ -47,12 +48,12 @@ const ownerSchema = ruled(
       kind: text("Kind of the owner, such as StatefulSet.", 63),
       namespace: objectName("Namespace of the owner."),
       name: objectName("Name of the owner."),
-      uid: text("UID of the owner, empty when it is not known.", 128, 0).default(""),
+      uid: text("UID of the owner, empty when it is not known.", 128, 0).optional(),
       slot: text(
         "Name of the pod, when each pod of the owner keeps an address of its own (StatefulSet); empty when pods follow one another.",
         253,
         0,
-      ).default(""),
+      ).optional(),
     })
     .describe("Whose identity the address is. Absent: nobody's."),
   "must be {apiVersion, kind, namespace, name, uid, slot}",
@@ -344,7 +345,7 @@ export function parseIpAddress(raw: unknown): Parsed<IpAddressRecord> {
       subnet: spec.subnet,
       pool: spec.pool,
       retention: spec.retention,
-      owner: spec.owner,
+      owner: spec.owner && { ...spec.owner, uid: spec.owner.uid ?? "", slot: spec.owner.slot ?? "" },
       holder: spec.holder,
       phase: status.phase,
       since: parseTimestamp(status.since),

@@ -1,9 +1,8 @@
 /** IPPool: a named set of addresses of a subnet, for the workloads that name it. */
-import { formatCidr, ipFromBigInt } from "@beyondfabric/packet";
 import { z } from "zod";
 import { formatAddressRange, parseAddressRange, rangeList } from "./address-range.ts";
 import type { AddressRange } from "./address-range.ts";
-import { cidrInterval, clip, intervalsSize, rangeInterval, specificIntervals } from "./assignable.ts";
+import { rangeInterval, unassignable } from "./assignable.ts";
 import { familyCounts } from "./family-counts.ts";
 import { IntervalIndex } from "./interval-index.ts";
 import { attempt, bySeniority, celRules, conditionsSchema, defineKind, immutable, objectName } from "./kind.ts";
@@ -12,7 +11,6 @@ import type { Identity, Offend, Parsed, Violation } from "./kind.ts";
 import { checkSelector, selectorSchema } from "./label-selector.ts";
 import type { LabelSelector } from "./label-selector.ts";
 import { ruled } from "./rules.ts";
-import { subnetFamily } from "./subnet.ts";
 import type { Subnet } from "./subnet.ts";
 
 const specSchema = ruled(
@@ -146,35 +144,4 @@ function poolViolations(pool: IpPool, subnet: Subnet, others: IntervalIndex<IpPo
     else if (other !== undefined) offend(`which overlaps IPPool ${other.name}`, "give each address to one pool");
   }
   return violations;
-}
-
-/**
- * Why a subnet does not hand out every address of a range to those who name them, as the end of "is RANGE, ..."; undefined
- * when it does.
- */
-export function unassignable(subnet: Subnet, range: AddressRange): string | undefined {
-  const family = subnetFamily(subnet, range.family);
-  if (family === undefined) return `but Subnet ${subnet.name} has no IPv${range.family} addresses`;
-  const wanted = rangeInterval(range);
-  const whole = cidrInterval(family.cidr);
-  if (wanted.first < whole.first || wanted.last > whole.last) return `which is not inside ${formatCidr(family.cidr)}`;
-  const assignable = clip(specificIntervals(subnet, family), wanted);
-  if (intervalsSize(assignable) === wanted.last - wanted.first + 1n) return undefined;
-  const [start] = assignable;
-  // The first address that is missing: the range's own first, or the one behind the first stretch.
-  const missing = start === undefined || start.first > wanted.first ? wanted.first : start.last + 1n;
-  const address = ipFromBigInt(missing, range.family);
-  const is = range.first === range.last ? "which is" : `and ${address} is`;
-  if (address === family.gateway) return `${is} the gateway of ${formatCidr(family.cidr)}`;
-  // RFC 4291 section 2.6.1 gives the first address of an IPv6 subnet to all of its routers.
-  const first = range.family === 4 ? "network" : "routers' anycast";
-  if (missing === whole.first) return `${is} the ${first} address of ${formatCidr(family.cidr)}`;
-  if (missing === whole.last && range.family === 4) return `${is} the broadcast address of ${formatCidr(family.cidr)}`;
-  const isExcluded = subnet.excluded.some((each) => each.family === range.family && contains(each, missing));
-  return isExcluded ? `${is} excluded` : `${is} outside of the subnet's ranges`;
-}
-
-function contains(range: AddressRange, value: bigint): boolean {
-  const { first, last } = rangeInterval(range);
-  return first <= value && value <= last;
 }

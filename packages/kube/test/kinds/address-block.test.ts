@@ -36,6 +36,25 @@ void describe("AddressBlock", () => {
     );
   });
 
+  void it("counts nothing when its status says nothing that is a number of addresses", () => {
+    const manifest = addressBlockManifest("s", parseCidr("10.0.0.0/26"), { name: "n", uid: "u" });
+    for (const status of [
+      undefined,
+      null,
+      3,
+      "x",
+      [],
+      {},
+      { used: -1 },
+      { used: 0.5 },
+      { used: "3" },
+      { used: null },
+    ]) {
+      const parsed = parseAddressBlock({ ...manifest, status });
+      assert.ok(parsed.ok && parsed.value.used === undefined, JSON.stringify(status));
+    }
+  });
+
   void it("under another name is refused, because it would claim nothing", () => {
     const spec = { subnet: "s", cidr: "10.0.0.0/26", node: "n", nodeUid: "u" };
     for (const [name, text, field] of [

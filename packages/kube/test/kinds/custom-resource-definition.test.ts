@@ -34,6 +34,8 @@ void describe("a CustomResourceDefinition", () => {
         for (const key of ["$schema", "anyOf", "oneOf", "allOf", "not", "const", "propertyNames"])
           assert.ok(!(key in node), `${path} has ${key}`);
         assert.notEqual(node["additionalProperties"], false, path);
+        // Kubernetes 1.20 reads it as null and refuses the definition.
+        assert.notEqual(node["default"], "", path);
         // A rule over something unbounded exceeds the API server's cost budget.
         if (node["type"] === "array") assert.ok(Number(node["maxItems"]) > 0, `${path} has no maxItems`);
       }

@@ -188,6 +188,11 @@ void describe("IPAddress", () => {
     );
   });
 
+  void it("may leave out the owner's UID and slot", () => {
+    const raw = merge(sent(ipAddressManifest(claim)), { spec: { owner: { uid: null, slot: null } } });
+    assert.deepEqual(sound(raw).owner, { ...owner, uid: "", slot: "" });
+  });
+
   const manifest = sent(ipAddressManifest(claim));
   for (const [change, field] of [
     [{ metadata: { name: "10-0-0-6" } }, "metadata.name"],
