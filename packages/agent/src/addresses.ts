@@ -143,6 +143,12 @@ export class AddressService implements PodAddresses {
     this.#options.onChange();
   }
 
+  /** Whether a pod of this node has an address inside. */
+  holdsInside(cidr: Cidr): boolean {
+    const allocations = [...this.#allocator.allocations()];
+    return allocations.some(({ addresses }) => addresses.some((address) => cidrContains(cidr, address)));
+  }
+
   /** Why pods cannot get addresses; undefined when they can. */
   get problem(): string | undefined {
     if (this.#defaultSubnet() === undefined) return "no usable default Subnet is known";

@@ -160,11 +160,11 @@ export class Membership {
   }
 
   async collectGarbage(): Promise<void> {
-    const { client, logger } = this.#options;
+    const { addresses, client, logger } = this.#options;
     const directory = this.#options.directory();
     if (!directory.synced || !directory.connected || this.#blockGarbage === undefined) return;
     const due = this.#blockGarbage.due(directory.blocks, Array.from(directory.nodes), performance.now());
-    await freeBlocks(due, client, logger);
+    await freeBlocks(due, client, logger, this.#self!, (cidr) => addresses.holdsInside(cidr));
   }
 
   /** Says on an object that it breaks a rule. */

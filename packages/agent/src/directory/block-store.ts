@@ -1,9 +1,11 @@
 /** Blocks in the Kubernetes API: creating is claiming, and deleting says which version was judged. */
-import { isAlreadyExists, isConflict, isNotFound, nodeResource, type KubeClient } from "@beyondfabric/kube";
+import { isAlreadyExists, isConflict, isNotFound, nodeResource, podResource } from "@beyondfabric/kube";
+import type { KubeClient, Pod } from "@beyondfabric/kube";
 import { addressBlockKind, formatViolation, parseAddressBlock, type AddressBlock } from "@beyondfabric/kube/kinds";
+import { cidrsOverlap, formatCidr, isIp, parseIp, type Cidr, type Ip } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
-import type { BlockStore } from "../ipam/blocks.ts";
-import { releaseOrphan } from "../ipam/garbage.ts";
+import type { BlockStore, NodeIdentity } from "../ipam/blocks.ts";
+import { releaseOrphan, type OrphanReads } from "../ipam/garbage.ts";
 import type { Logger } from "../log.ts";
 
 export function blockStore(client: KubeClient): BlockStore {
@@ -21,6 +23,22 @@ export function blockStore(client: KubeClient): BlockStore {
         return read(await client.get(addressBlockKind, name));
       } catch (error) {
         if (isNotFound(error)) return undefined;
+        throw error;
+      }
+    },
+    async overlapping(cidr) {
+      const overlaps = (raw: unknown): AddressBlock | undefined => {
+        const parsed = parseAddressBlock(raw);
+        return parsed.ok && cidrsOverlap(parsed.value.cidr, cidr) ? parsed.value : undefined;
+      };
+      return (await client.listAll(addressBlockKind, overlaps)).records;
+    },
+    async lend({ name, uid, resourceVersion }, lent) {
+      const change = { metadata: { uid, resourceVersion }, spec: { lent: lent.map(formatCidr) } };
+      try {
+        return read(await client.patch(addressBlockKind, name, change));
+      } catch (error) {
+        if (isNotFound(error) || isConflict(error)) return undefined;
         throw error;
       }
     },
@@ -42,12 +60,25 @@ function read(raw: unknown): AddressBlock {
   throw new AgentError("AGENT_API_REQUEST", parsed.violations.map(formatViolation).join("; "));
 }
 
-/** Frees blocks whose nodes are gone; what cannot be freed now is due again later. */
-export async function freeBlocks(due: readonly AddressBlock[], client: KubeClient, logger: Logger): Promise<void> {
+/**
+ * Frees blocks whose nodes are gone; what cannot be freed now is due again later.
+ * @param isAttached whether one of this node's own pods has an address inside
+ */
+export async function freeBlocks(
+  due: readonly AddressBlock[],
+  client: KubeClient,
+  logger: Logger,
+  self: NodeIdentity,
+  isAttached: (cidr: Cidr) => boolean,
+): Promise<void> {
   const store = blockStore(client);
+  const reads: OrphanReads = {
+    nodeUid: (name) => readNodeUid(client, name),
+    podsOn: (node) => readPodsOn(client, node),
+  };
   for (const block of due) {
     try {
-      if (await releaseOrphan(block, (name) => readNodeUid(client, name), store)) {
+      if (await releaseOrphan(block, self, isAttached, reads, store)) {
         logger.info({ block: block.name, node: block.node }, "freed a block whose node is gone");
       }
     } catch (error) {
@@ -63,4 +94,14 @@ async function readNodeUid(client: KubeClient, name: string): Promise<string | u
     if (isNotFound(error)) return undefined;
     throw error;
   }
+}
+
+async function readPodsOn(client: KubeClient, node: string): Promise<{ addresses: Ip[] }[]> {
+  const addressesOf = (raw: unknown): { addresses: Ip[] } | undefined => {
+    const { spec, status } = raw as Pod;
+    if (spec?.hostNetwork === true || status?.phase === "Succeeded" || status?.phase === "Failed") return undefined;
+    const texts = status?.podIPs?.map(({ ip }) => ip) ?? [status?.podIP];
+    return { addresses: texts.filter((ip) => ip !== undefined && isIp(ip)).map((ip) => parseIp(ip!)) };
+  };
+  return (await client.listAll(podResource, addressesOf, { fieldSelector: `spec.nodeName=${node}` })).records;
 }

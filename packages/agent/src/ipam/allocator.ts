@@ -2,62 +2,26 @@
  * Addresses inside this node's own blocks, in memory: no API call stands between a pod and its address. What is in use is
  * restored from OVSDB when the agent starts, so this holds nothing that could be lost.
  */
-import { familyBits, formatCidr, ipFamily, ipFromBigInt, ipToBigInt, PrefixMap } from "@beyondfabric/packet";
+import { cidrContains, cidrContainsCidr, familyBits, formatCidr, ipFamily } from "@beyondfabric/packet";
+import { ipFromBigInt, ipToBigInt, PrefixMap } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 import { assignableIntervals, cidrInterval, clip, intervalsContain, intervalsSize } from "@beyondfabric/kube/kinds";
 import { ordinalOf, specificIntervals, subnetFamily, valueAt } from "@beyondfabric/kube/kinds";
 import type { Interval, Subnet } from "@beyondfabric/kube/kinds";
+import type { Allocation, AllocationFact, AllocatorOptions, RestoreConflict, Usage } from "./allocation.ts";
+import { remainder } from "./block-parts.ts";
 import { familyMissing } from "./blocks.ts";
 import { IpamError } from "./errors.ts";
 
 /** Owner of the node's own gateway addresses (those of fabric0), which are the first that are allocated. */
 export const NODE_OWNER = "node";
-
-export interface AllocatorOptions {
-  /** How long a released address rests before anybody else gets it, in milliseconds. */
-  readonly quarantineMilliseconds: number;
-  /**
-   * With fewer free addresses than this in a subnet and family, or than a quarter of one of its blocks,
-   * {@link Allocator.wanted} asks for another block.
-   */
-  readonly prefetchBelow: number;
-  /** Milliseconds on a clock that does not go back. */
-  readonly now: () => number;
-}
-
-/** What an owner holds: one address per family, in the order of the subnet's families. */
-export interface Allocation {
-  readonly owner: string;
-  readonly subnet: string;
-  readonly addresses: readonly Ip[];
-}
-
-/** An allocation as OVSDB remembers it. */
-export interface AllocationFact extends Allocation {
-  /** When it was made, in milliseconds since the epoch. */
-  readonly created: number;
-}
-
-/** An address that two owners claim to hold; the older allocation keeps it. */
-export interface RestoreConflict {
-  readonly address: Ip;
-  readonly holder: string;
-  readonly refused: string;
-}
-
-/** Figures of one family of one subnet on this node. `free + used + quarantined` is `capacity` unless reserved ones are used. */
-export interface Usage {
-  readonly subnet: string;
-  readonly family: IpFamily;
-  readonly blocks: number;
-  readonly capacity: bigint;
-  readonly used: number;
-  readonly free: bigint;
-  readonly quarantined: number;
-}
+/** Stands for the holder of a reserved address where a conflict is told. */
+const CLAIM_OWNER = "a claim (IPAddress)";
 
 interface Block {
   readonly cidr: Cidr;
+  /** Parts that were given away. */
+  lent: readonly Cidr[];
   /** What may be handed out of it; recomputed when the subnet changes. */
   assignable: readonly Interval[];
   size: bigint;
@@ -75,9 +39,9 @@ interface Pool {
 }
 
 /**
- * Every assignable address of the own blocks is in exactly one state: in use, resting, or untouched. Untouched ones go
- * first, in order; resting ones follow, the longest rested first. State changes are synchronous, so that two requests
- * can never see the same address free.
+ * Every assignable address of the own blocks is in exactly one state: in use, reserved for a claim, resting, or untouched.
+ * Untouched ones go first, in order; resting ones follow, the longest rested first. State changes are synchronous, so
+ * that two requests can never see the same address free.
  */
 export class Allocator {
   readonly #options: AllocatorOptions;
@@ -85,6 +49,9 @@ export class Allocator {
   readonly #byPrefix = new PrefixMap<{ pool: Pool; block: Block }>();
   readonly #holders = new Map<Ip, string>();
   readonly #allocations = new Map<string, Allocation>();
+  /** Addresses with a claim, blocks known or not: nobody gets them as ordinary ones. Which reservation it is counts up. */
+  readonly #reserved = new Map<Ip, number>();
+  #reservations = 0;
   /** Released before the block around them was known, as happens when the agent starts without the API server. */
   readonly #restingStrays = new Map<Ip, number>();
 
@@ -92,11 +59,11 @@ export class Allocator {
     this.#options = options;
   }
 
-  /** Takes a block into use. Addresses in it that are in use already, because OVSDB said so, stay so. */
-  addBlock(subnet: Subnet, cidr: Cidr): void {
+  /** Takes a block into use, without what is lent of it. What is in use or reserved in it already stays so. */
+  addBlock(subnet: Subnet, cidr: Cidr, lent: readonly Cidr[] = []): void {
     const pool = this.#poolFor(subnet, cidr.family);
     if (this.#byPrefix.get(cidr) !== undefined) return;
-    const block: Block = { cidr, assignable: [], size: 0n, start: 0n, passed: 0n };
+    const block: Block = { cidr, lent, assignable: [], size: 0n, start: 0n, passed: 0n };
     pool.blocks.push(block);
     this.#byPrefix.set(cidr, { pool, block });
     this.#measure(pool, block);
@@ -116,12 +83,37 @@ export class Allocator {
   removeBlock(cidr: Cidr): void {
     const found = this.#byPrefix.get(cidr);
     if (found === undefined) return;
-    const busy = this.#busyAddress(found.pool, cidr);
+    this.#forgetRested(found.pool);
+    const busy = this.#busyAddress(found.pool, cidr, -Infinity);
     if (busy !== undefined) {
       throw new IpamError("IPAM_BLOCK_IN_USE", `block ${formatCidr(cidr)}: ${busy}; wait until nobody needs it`);
     }
     found.pool.blocks.splice(found.pool.blocks.indexOf(found.block), 1);
     this.#byPrefix.delete(cidr);
+  }
+
+  /**
+   * Gives a part of a block away: nothing of it is handed out from now on.
+   * @throws IpamError `IPAM_BLOCK_IN_USE` while an address of it is held, reserved or rests
+   */
+  lendPart(cidr: Cidr, part: Cidr): void {
+    const found = this.#byPrefix.get(cidr);
+    if (found === undefined || found.block.lent.some((each) => cidrContainsCidr(each, part))) return;
+    const busy = this.#busyAddress(found.pool, part, this.#latestRested());
+    if (busy !== undefined) {
+      throw new IpamError("IPAM_BLOCK_IN_USE", `part ${formatCidr(part)}: ${busy}; lend another one`);
+    }
+    for (const address of found.pool.resting.keys()) {
+      if (cidrContains(part, address)) found.pool.resting.delete(address);
+    }
+    found.block.lent = [...found.block.lent, part];
+    this.#measure(found.pool, found.block);
+  }
+
+  /** Whether no address of a part is held or reserved, or rests. */
+  isIdle(part: Cidr): boolean {
+    const pool = this.#byPrefix.lookup(part.address)?.value.pool;
+    return pool !== undefined && this.#busyAddress(pool, part, this.#latestRested()) === undefined;
   }
 
   /**
@@ -154,6 +146,7 @@ export class Allocator {
       if (found !== undefined) busy.add(found.value.block);
     };
     for (const address of this.#holders.keys()) note(address);
+    for (const address of this.#reserved.keys()) note(address);
     for (const pool of this.#pools.values()) {
       this.#forgetRested(pool);
       for (const address of pool.resting.keys()) note(address);
@@ -216,15 +209,53 @@ export class Allocator {
     this.#allocations.delete(owner);
     for (const address of held.addresses) {
       this.#holders.delete(address);
-      const resting = this.#byPrefix.lookup(address)?.value.pool.resting ?? this.#restingStrays;
-      resting.set(address, this.#options.now());
+      this.#rest(address);
     }
     return held.addresses;
   }
 
   /**
+   * Keeps an address for a claim, whether its block is known or not, and whether it rests or not: who claims an address
+   * by name takes it over as it is.
+   * @returns who holds it as an ordinary address, and then it is not reserved
+   */
+  reserve(address: Ip): string | undefined {
+    const holder = this.#holders.get(address);
+    if (holder !== undefined) return holder;
+    this.#reserved.set(address, ++this.#reservations);
+    this.#forgetResting(address);
+    return undefined;
+  }
+
+  /**
+   * Reserves the address that would be handed out next.
+   * @throws IpamError `IPAM_NO_BLOCK`, `IPAM_NO_FREE_ADDRESS`, `IPAM_FAMILY_MISSING`
+   */
+  reserveNext(subnet: Subnet, family: IpFamily): Ip {
+    const address = this.#choose(subnet, family);
+    this.reserve(address);
+    return address;
+  }
+
+  /** Lets a reserved address go to rest; one that is not reserved stays as it is. */
+  unreserve(address: Ip): void {
+    if (this.#reserved.delete(address)) this.#rest(address);
+  }
+
+  /** Tells one reservation of an address from the next; undefined when it is not reserved. */
+  reservation(address: Ip): number | undefined {
+    return this.#reserved.get(address);
+  }
+
+  /** Addresses that are reserved. */
+  reservations(): Iterable<Ip> {
+    return this.#reserved.keys();
+  }
+
+  /**
    * Takes over what was allocated before the agent started. Blocks may be added before or after. Where two owners claim
    * one address, the older allocation holds it, and the conflict is reported; nothing that anybody claims is handed out.
+   * What was reserved goes to {@link reserve} before; the facts are about ordinary addresses only.
    */
   restore(facts: readonly AllocationFact[]): RestoreConflict[] {
     const conflicts: RestoreConflict[] = [];
@@ -232,7 +263,7 @@ export class Allocator {
       const known = this.#allocations.get(owner);
       const own: Ip[] = [...(known?.addresses ?? [])];
       for (const address of addresses) {
-        const holder = this.#holders.get(address);
+        const holder = this.#reserved.has(address) ? CLAIM_OWNER : this.#holders.get(address);
         if (holder === owner) continue;
         if (holder === undefined) {
           this.#holders.set(address, owner);
@@ -274,12 +305,12 @@ export class Allocator {
   usage(): Usage[] {
     const counts = this.#countUsed();
     return [...this.#pools.values()].map((pool) => {
-      const { all, assignable } = counts.get(pool) ?? { all: 0, assignable: 0 };
+      const { all, assignable, reserved } = counts.get(pool) ?? { all: 0, assignable: 0, reserved: 0 };
       const capacity = pool.blocks.reduce((sum, block) => sum + block.size, 0n);
       const quarantined = this.#countResting(pool);
-      const free = capacity - BigInt(assignable) - BigInt(quarantined);
+      const free = capacity - BigInt(assignable) - BigInt(quarantined) - BigInt(reserved);
       const { family, blocks, subnet } = pool;
-      return { subnet: subnet.name, family, blocks: blocks.length, capacity, used: all, free, quarantined };
+      return { subnet: subnet.name, family, blocks: blocks.length, capacity, used: all, free, quarantined, reserved };
     });
   }
 
@@ -311,7 +342,7 @@ export class Allocator {
   #measure(pool: Pool, block: Block): void {
     const family = subnetFamily(pool.subnet, pool.family);
     const assignable = family === undefined ? [] : assignableIntervals(pool.subnet, family);
-    block.assignable = clip(assignable, cidrInterval(block.cidr));
+    block.assignable = remainder(block.cidr, block.lent).flatMap((left) => clip(assignable, cidrInterval(left)));
     block.size = intervalsSize(block.assignable);
     block.start = block.size === 0n ? 0n : block.start % block.size;
     block.passed = 0n;
@@ -357,7 +388,7 @@ export class Allocator {
       for (; block.passed < block.size; block.passed++) {
         const value = valueAt(block.assignable, (block.start + block.passed) % block.size);
         const address = ipFromBigInt(value, pool.family);
-        if (!this.#holders.has(address) && !pool.resting.has(address)) return address;
+        if (!this.#holders.has(address) && !this.#reserved.has(address) && !pool.resting.has(address)) return address;
       }
     }
     return undefined;
@@ -365,7 +396,7 @@ export class Allocator {
 
   /** The longest rested address that is rested enough. */
   #rested(pool: Pool): Ip | undefined {
-    const latest = this.#options.now() - this.#options.quarantineMilliseconds;
+    const latest = this.#latestRested();
     for (const [address, released] of pool.resting) {
       if (released > latest) return undefined;
       if (this.#isAssignable(address)) return address;
@@ -380,7 +411,7 @@ export class Allocator {
   }
 
   #checkSpecific(subnet: Subnet, address: Ip, isReservedAllowed: boolean): void {
-    const holder = this.#holders.get(address);
+    const holder = this.#reserved.has(address) ? CLAIM_OWNER : this.#holders.get(address);
     if (holder !== undefined) {
       throw new IpamError(
         "IPAM_ADDRESS_TAKEN",
@@ -406,12 +437,17 @@ export class Allocator {
       );
     }
     const released = found.pool.resting.get(address);
-    if (released !== undefined && released > this.#options.now() - this.#options.quarantineMilliseconds) {
+    if (released !== undefined && released > this.#latestRested()) {
       throw new IpamError(
         "IPAM_ADDRESS_TAKEN",
         `address ${address} was released a moment ago and still rests; try again`,
       );
     }
+  }
+
+  #rest(address: Ip): void {
+    const resting = this.#byPrefix.lookup(address)?.value.pool.resting ?? this.#restingStrays;
+    resting.set(address, this.#options.now());
   }
 
   #forgetResting(address: Ip): void {
@@ -421,9 +457,9 @@ export class Allocator {
 
   /** Rested addresses of a block that is otherwise idle need no memory: they may be forgotten with the block. */
   #forgetRested(pool: Pool): void {
-    const latest = this.#options.now() - this.#options.quarantineMilliseconds;
+    const latest = this.#latestRested();
     const idle = new Set(pool.blocks);
-    for (const address of this.#holders.keys()) {
+    for (const address of [...this.#holders.keys(), ...this.#reserved.keys()]) {
       const found = this.#byPrefix.lookup(address);
       if (found !== undefined) idle.delete(found.value.block);
     }
@@ -436,14 +472,21 @@ export class Allocator {
     }
   }
 
-  #busyAddress(pool: Pool, cidr: Cidr): string | undefined {
-    this.#forgetRested(pool);
-    const bound = cidrInterval(cidr);
-    const isInside = (address: Ip): boolean =>
-      ipFamily(address) === cidr.family && intervalsContain([bound], ipToBigInt(address));
-    for (const [address, owner] of this.#holders) if (isInside(address)) return `${address} is held by ${owner}`;
-    for (const address of pool.resting.keys()) if (isInside(address)) return `${address} was released a moment ago`;
+  /** Why a prefix is not idle: whoever was released after `latestRested` still rests. */
+  #busyAddress(pool: Pool, cidr: Cidr, latestRested: number): string | undefined {
+    for (const [address, owner] of this.#holders) {
+      if (cidrContains(cidr, address)) return `${address} is held by ${owner}`;
+    }
+    for (const address of this.#reserved.keys())
+      if (cidrContains(cidr, address)) return `${address} is kept for a claim`;
+    for (const [address, released] of pool.resting) {
+      if (released > latestRested && cidrContains(cidr, address)) return `${address} was released a moment ago`;
+    }
     return undefined;
+  }
+
+  #latestRested(): number {
+    return this.#options.now() - this.#options.quarantineMilliseconds;
   }
 
   /** After a restart, begin behind the newest allocation: what was released just before is then the last to be reused. */
@@ -454,21 +497,24 @@ export class Allocator {
     block.passed = 0n;
   }
 
-  #countUsed(): Map<Pool, { all: number; assignable: number }> {
-    const counts = new Map<Pool, { all: number; assignable: number }>();
-    for (const address of this.#holders.keys()) {
+  #countUsed(): Map<Pool, { all: number; assignable: number; reserved: number }> {
+    const counts = new Map<Pool, { all: number; assignable: number; reserved: number }>();
+    const countIn = (address: Ip, isHeld: boolean): void => {
       const found = this.#byPrefix.lookup(address)?.value;
-      if (found === undefined) continue;
+      if (found === undefined) return;
       let count = counts.get(found.pool);
-      if (count === undefined) counts.set(found.pool, (count = { all: 0, assignable: 0 }));
-      count.all++;
-      if (intervalsContain(found.block.assignable, ipToBigInt(address))) count.assignable++;
-    }
+      if (count === undefined) counts.set(found.pool, (count = { all: 0, assignable: 0, reserved: 0 }));
+      const isAssignable = intervalsContain(found.block.assignable, ipToBigInt(address));
+      if (isHeld) count.all++;
+      if (isAssignable) count[isHeld ? "assignable" : "reserved"]++;
+    };
+    for (const address of this.#holders.keys()) countIn(address, true);
+    for (const address of this.#reserved.keys()) countIn(address, false);
     return counts;
   }
 
   #countResting(pool: Pool): number {
-    const latest = this.#options.now() - this.#options.quarantineMilliseconds;
+    const latest = this.#latestRested();
     let count = 0;
     for (const [address, released] of pool.resting) if (released > latest && this.#isAssignable(address)) count++;
     return count;

@@ -1,9 +1,12 @@
 /**
  * Blocks of nodes that are gone. There is no leader: rendezvous hashing over the live nodes says who looks after a block
  * first, who next if that one does not, and deleting with the UID and resourceVersion that were judged decides. Under
- * partition a leak is preferred to a duplicate: a block returns only when its Node object is gone.
+ * partition a leak is preferred to a duplicate: a block returns only when its Node object is gone, and its pods with it.
+ * Where a Node was made anew under the same name its pods may run on: only that node, which sees them, judges then.
  */
 import type { AddressBlock } from "@beyondfabric/kube/kinds";
+import { cidrContains } from "@beyondfabric/packet";
+import type { Cidr, Ip } from "@beyondfabric/packet";
 import type { BlockStore, NodeIdentity } from "./blocks.ts";
 import { digest } from "./hash.ts";
 
@@ -38,7 +41,7 @@ interface Orphan {
 /** Places worked out per call: with thousands of nodes each takes milliseconds of the event loop. */
 const MAX_PLACES_PER_CALL = 10;
 
-/** Remembers since when each block has been without its node. */
+/** Remembers since when each block has been without its node. {@link releaseOrphan} makes sure. */
 export class BlockGarbage {
   readonly #self: NodeIdentity;
   readonly #options: BlockGarbageOptions;
@@ -56,8 +59,11 @@ export class BlockGarbage {
   due(blocks: Iterable<AddressBlock>, nodes: readonly NodeIdentity[], now: number): AddressBlock[] {
     const live = new Set(nodes.map((node) => node.uid));
     if (!live.has(this.#self.uid)) return [];
+    const others = new Set(nodes.filter(({ uid }) => uid !== this.#self.uid).map(({ name }) => name));
     const orphans = new Map<string, AddressBlock>();
-    for (const block of blocks) if (!live.has(block.nodeUid)) orphans.set(block.uid, block);
+    for (const block of blocks) {
+      if (!live.has(block.nodeUid) && !others.has(block.node)) orphans.set(block.uid, block);
+    }
     for (const uid of this.#orphans.keys()) if (!orphans.has(uid)) this.#orphans.delete(uid);
     const due: AddressBlock[] = [];
     let places = 0;
@@ -71,7 +77,7 @@ export class BlockGarbage {
       if (waited < 0) continue;
       if (orphan.place === undefined) {
         if (places++ === MAX_PLACES_PER_CALL) break;
-        orphan.place = placeInLine(block.name, this.#self, nodes);
+        orphan.place = block.node === this.#self.name ? 0 : placeInLine(block.name, this.#self, nodes);
       }
       if (waited >= orphan.place * this.#options.stepMilliseconds) due.push(block);
     }
@@ -79,16 +85,32 @@ export class BlockGarbage {
   }
 }
 
+/** What releasing asks of the API server, not of a cache; what it throws means "not now". */
+export interface OrphanReads {
+  /** UID of the Node of that name; undefined when there is none. */
+  nodeUid(name: string): Promise<string | undefined>;
+  /** Pods that are bound to the node of that name, use the pod network and have not ended; empty without an address yet. */
+  podsOn(node: string): Promise<readonly { readonly addresses: readonly Ip[] }[]>;
+}
+
 /**
- * Releases one block, if its Node object is truly gone: caches may be late, so the API server is asked once more.
- * `readNodeUid` gives the UID of the Node of that name, undefined when there is none; what it throws means "not now".
+ * Releases one block, if its Node object is truly gone and no pod can have an address of it any more: caches may be late,
+ * so the API server is asked once more.
+ * @param isAttached whether one of this node's own pods has an address inside
  * @returns whether this call removed the block
  */
 export async function releaseOrphan(
   block: AddressBlock,
-  readNodeUid: (name: string) => Promise<string | undefined>,
+  self: NodeIdentity,
+  isAttached: (cidr: Cidr) => boolean,
+  reads: OrphanReads,
   store: Pick<BlockStore, "delete">,
 ): Promise<boolean> {
-  if ((await readNodeUid(block.node)) === block.nodeUid) return false;
-  return store.delete(block);
+  const uid = await reads.nodeUid(block.node);
+  if (uid === block.nodeUid) return false;
+  if (block.node === self.name) return !isAttached(block.cidr) && store.delete(block);
+  if (uid !== undefined) return false;
+  const isHeld = ({ addresses }: { readonly addresses: readonly Ip[] }): boolean =>
+    addresses.length === 0 || addresses.some((address) => cidrContains(block.cidr, address));
+  return !(await reads.podsOn(block.node)).some(isHeld) && store.delete(block);
 }

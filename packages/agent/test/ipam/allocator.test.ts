@@ -4,7 +4,7 @@ import { cidrContains, cidrOf, parseCidr } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 import * as fc from "fast-check";
 import { Allocator, NODE_OWNER } from "../../src/ipam/allocator.ts";
-import type { AllocationFact } from "../../src/ipam/allocator.ts";
+import type { AllocationFact } from "../../src/ipam/allocation.ts";
 import { IpamError } from "../../src/ipam/errors.ts";
 import { subnet } from "./subnets.ts";
 

@@ -110,11 +110,14 @@ void describe("claiming a block", () => {
     assert.equal(store.creations, 2);
   });
 
-  void it("finds the claim again whose answer got lost", async () => {
+  void it("makes a claim anew whose answer got lost: what was on its way for the former one does not concern it", async () => {
     const store = new Blocks();
     const [cidr] = candidateBlocks(s, s.families[1]!, new OverlapIndex(), node(1));
-    await store.create(addressBlockManifest("default", cidr!, node(1)));
-    assert.equal((await claimBlock({ subnet: s, family: 6, node: node(1), blocks: [] }, store)).uid, "block-1");
+    const lost = await store.create(addressBlockManifest("default", cidr!, node(1)));
+    const found = await claimBlock({ subnet: s, family: 6, node: node(1), blocks: [] }, store);
+    assert.deepEqual(found.cidr, cidr);
+    assert.notEqual(found.uid, lost!.uid);
+    assert.equal(await store.delete(lost!), false);
     assert.equal(store.stored.size, 1);
   });
 

@@ -4,10 +4,17 @@ import { addressBlockManifest } from "@beyondfabric/kube/kinds";
 import type { AddressBlock } from "@beyondfabric/kube/kinds";
 import { cidrOf } from "@beyondfabric/packet";
 import { BlockGarbage, placeInLine, releaseOrphan } from "../../src/ipam/garbage.ts";
+import type { OrphanReads } from "../../src/ipam/garbage.ts";
 import { Blocks } from "./subnets.ts";
 
 const nodes = Array.from({ length: 5 }, (_, n) => ({ name: `node-${n}`, uid: `uid-${n}` }));
 const gone = { name: "node-gone", uid: "uid-gone" };
+const self = nodes[0]!;
+const nobodyAttached = (): boolean => false;
+const reads = (nodeUid: string | undefined, pods: { addresses: string[] }[] = []): OrphanReads => ({
+  nodeUid: async () => nodeUid,
+  podsOn: async () => pods,
+});
 const options = { graceMilliseconds: 60_000, stepMilliseconds: 30_000 };
 
 async function orphan(store: Blocks, index = 0): Promise<AddressBlock> {
@@ -68,7 +75,9 @@ void describe("a block whose node is gone", () => {
   void it("is released by exactly one of those who try at once", async () => {
     const store = new Blocks();
     const block = await orphan(store);
-    const results = await Promise.all(nodes.map(() => releaseOrphan(block, async () => undefined, store)));
+    const results = await Promise.all(
+      nodes.map((node) => releaseOrphan(block, node, nobodyAttached, reads(undefined), store)),
+    );
     assert.equal(results.filter(Boolean).length, 1);
     assert.equal(store.stored.size, 0);
   });
@@ -76,10 +85,39 @@ void describe("a block whose node is gone", () => {
   void it("stays when the API server knows the node after all, or cannot be asked", async () => {
     const store = new Blocks();
     const block = await orphan(store);
-    assert.equal(await releaseOrphan(block, async () => gone.uid, store), false);
-    await assert.rejects(releaseOrphan(block, () => Promise.reject(new Error("away")), store));
+    assert.equal(await releaseOrphan(block, self, nobodyAttached, reads(gone.uid), store), false);
+    const away = { ...reads(undefined), nodeUid: () => Promise.reject(new Error("away")) };
+    await assert.rejects(releaseOrphan(block, self, nobodyAttached, away, store));
     assert.equal(store.stored.size, 1);
-    assert.equal(await releaseOrphan(block, async () => "uid-of-the-new-node", store), true);
+    assert.equal(await releaseOrphan(block, self, nobodyAttached, reads(undefined), store), true);
+  });
+
+  void it("stays while the API has a pod on it that has an address inside, or none yet", async () => {
+    const store = new Blocks();
+    const block = await orphan(store);
+    for (const pod of [{ addresses: ["fd00::1", "10.0.0.9"] }, { addresses: [] }]) {
+      assert.equal(await releaseOrphan(block, self, nobodyAttached, reads(undefined, [pod]), store), false);
+    }
+    assert.equal(
+      await releaseOrphan(block, self, nobodyAttached, reads(undefined, [{ addresses: ["10.0.1.9"] }]), store),
+      true,
+    );
+  });
+
+  void it("is for the node alone that was made anew under its name, and stays while a pod there has an address", async () => {
+    const store = new Blocks();
+    const block = await orphan(store);
+    const anew = { name: gone.name, uid: "uid-anew" };
+    const cluster = [...nodes, anew];
+    for (const node of cluster) {
+      const garbage = new BlockGarbage(node, { graceMilliseconds: 10, stepMilliseconds: 10 });
+      garbage.due([block], cluster, 0);
+      assert.equal(garbage.due([block], cluster, 10).length, node === anew ? 1 : 0);
+      assert.deepEqual(garbage.due([block], cluster, 1000).length, node === anew ? 1 : 0);
+    }
+    assert.equal(await releaseOrphan(block, self, nobodyAttached, reads(anew.uid), store), false);
+    assert.equal(await releaseOrphan(block, anew, () => true, reads(anew.uid), store), false);
+    assert.equal(await releaseOrphan(block, anew, nobodyAttached, reads(anew.uid), store), true);
   });
 
   void it("that was claimed anew under the same name is left alone", async () => {
@@ -87,7 +125,7 @@ void describe("a block whose node is gone", () => {
     const block = await orphan(store);
     await store.delete(block);
     await store.create(addressBlockManifest("default", block.cidr, nodes[0]!));
-    assert.equal(await releaseOrphan(block, async () => undefined, store), false);
+    assert.equal(await releaseOrphan(block, self, nobodyAttached, reads(undefined), store), false);
     assert.equal(store.stored.size, 1);
   });
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { parseAddressBlock, parseSubnet } from "@beyondfabric/kube/kinds";
 import type { AddressBlock, Subnet } from "@beyondfabric/kube/kinds";
+import { cidrsOverlap, type Cidr } from "@beyondfabric/packet";
 import type { BlockStore } from "../../src/ipam/blocks.ts";
 
 export function subnet(spec: Record<string, unknown>, name = "default"): Subnet {
@@ -33,6 +34,20 @@ export class Blocks implements BlockStore {
   async get(name: string): Promise<AddressBlock | undefined> {
     await new Promise(setImmediate);
     return this.stored.get(name);
+  }
+
+  async overlapping(cidr: Cidr): Promise<AddressBlock[]> {
+    await new Promise(setImmediate);
+    return [...this.stored.values()].filter((block) => cidrsOverlap(block.cidr, cidr));
+  }
+
+  async lend(block: AddressBlock, lent: readonly Cidr[]): Promise<AddressBlock | undefined> {
+    await new Promise(setImmediate);
+    const stored = this.stored.get(block.name);
+    if (stored?.uid !== block.uid || stored.resourceVersion !== block.resourceVersion) return undefined;
+    const changed = { ...stored, lent, resourceVersion: String(++this.#serial) };
+    this.stored.set(block.name, changed);
+    return changed;
   }
 
   async delete(block: AddressBlock): Promise<boolean> {
