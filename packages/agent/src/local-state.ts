@@ -4,7 +4,8 @@
  */
 import { parseNetwork, parseSubnet, type Network, type Subnet } from "@beyondfabric/kube/kinds";
 import { Transaction, type Cache } from "@beyondfabric/ovsdb";
-import { formatCidr, isIp, parseCidr, parseIp, type Cidr, type Ip } from "@beyondfabric/packet";
+import { familyBits, formatCidr, ipFamily, isIp, parseCidr, parseIp, type Cidr, type Ip } from "@beyondfabric/packet";
+import { z } from "zod";
 import type { UplinkAddresses } from "./host/network.ts";
 import { withEntries, type SwitchTables } from "./switch/database.ts";
 
@@ -23,34 +24,56 @@ export interface LocalState {
   readonly uplink: UplinkAddresses | undefined;
 }
 
-/** Undefined when there is none, or when it cannot be read: it is only a copy. */
+const ip = z.string().refine(isIp).transform(parseIp);
+
+/** An address or a destination with its prefix length, as the kernel gives it. */
+const prefixed = z.string().refine((text) => {
+  const [address = "", length = ""] = text.split("/", 2);
+  return isIp(address) && /^\d{1,3}$/.test(length) && Number(length) <= familyBits(ipFamily(address));
+});
+
+const block = z.object({ subnet: z.string(), cidr: z.string() }).transform(({ subnet, cidr }, context) => {
+  try {
+    return { subnet, cidr: parseCidr(cidr) };
+  } catch {
+    context.addIssue("is no CIDR");
+    return z.NEVER;
+  }
+});
+
+const route = z
+  .object({ dst: prefixed, gateway: ip.optional() })
+  .transform(({ dst, gateway }) => (gateway === undefined ? { dst } : { dst, gateway }));
+
+const storedState = z.object({
+  format: z.literal(stateFormat),
+  nodeUid: z.string(),
+  networks: z.array(z.unknown()),
+  subnets: z.array(z.unknown()),
+  blocks: z.array(block),
+  nodeAddresses: z.array(ip),
+  tunnelAddress: ip.optional(),
+  uplink: z.object({ addresses: z.array(prefixed), routes: z.array(route) }).optional(),
+});
+
+/** Undefined when there is none, or when it cannot be read: it is only a copy, and anybody may write into OVSDB. */
 export function readLocalState(cache: Cache<SwitchTables>, bridge: string): LocalState | undefined {
   const text = cache.find("Bridge", (row) => row.name === bridge)?.external_ids[stateKey];
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : parseLocalState(text);
+}
+
+/** The state in a text of {@link writeLocalState}; undefined for any other text. */
+export function parseLocalState(text: string): LocalState | undefined {
+  let raw: unknown;
   try {
-    const raw = JSON.parse(text) as {
-      format: number;
-      nodeUid: string;
-      networks: unknown[];
-      subnets: unknown[];
-      blocks: { subnet: string; cidr: string }[];
-      nodeAddresses: string[];
-      tunnelAddress?: string;
-      uplink?: UplinkAddresses;
-    };
-    if (raw.format !== stateFormat || !raw.nodeAddresses.every(isIp)) return undefined;
-    return {
-      nodeUid: raw.nodeUid,
-      networks: raw.networks,
-      subnets: raw.subnets,
-      blocks: raw.blocks.map(({ subnet, cidr }) => ({ subnet, cidr: parseCidr(cidr) })),
-      nodeAddresses: raw.nodeAddresses.map(parseIp),
-      tunnelAddress: raw.tunnelAddress !== undefined && isIp(raw.tunnelAddress) ? raw.tunnelAddress : undefined,
-      uplink: raw.uplink,
-    };
+    raw = JSON.parse(text);
   } catch {
     return undefined;
   }
+  const parsed = storedState.safeParse(raw);
+  if (!parsed.success) return undefined;
+  const { nodeUid, networks, subnets, blocks, nodeAddresses, tunnelAddress, uplink } = parsed.data;
+  return { nodeUid, networks, subnets, blocks, nodeAddresses, tunnelAddress, uplink };
 }
 
 /** The transaction that stores the state; undefined when it stands there already. */
