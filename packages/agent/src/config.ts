@@ -6,7 +6,6 @@ import { readFileSync, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { explain, formatPath, ruled, schemaAt } from "@beyondfabric/kube/kinds";
 import type { ValuePath } from "@beyondfabric/kube/kinds";
-import { isIp, parseIp } from "@beyondfabric/packet";
 import { z } from "zod";
 import { lineOf, MAX_YAML_LENGTH, readYamlDocument, YamlDocumentError } from "./yaml-document.ts";
 import type { YamlDocument, YamlLines } from "./yaml-document.ts";
@@ -101,9 +100,9 @@ const bridgeName = ruled(
   "keep the default br-int unless another program owns it",
 );
 
-const ipAddress = ruled(
-  z.string().refine(isIp).transform(parseIp),
-  "must be one IPv4 or IPv6 address, without a prefix length or a zone",
+const tunnelAddress = ruled(
+  z.string().refine((text) => isIP(text) === 4),
+  "must be one IPv4 address, without a prefix length: tunnels run over IPv4",
   "write for example 10.10.0.11, or drop the key to use the interface's first IPv4 address",
 );
 
@@ -161,7 +160,7 @@ const schema = section({
       "write system where the kernel has the openvswitch module, else netdev",
     ).default("system"),
   }).prefault({}),
-  tunnel: section({ interface: interfaceName, address: ipAddress.optional() }).optional(),
+  tunnel: section({ interface: interfaceName, address: tunnelAddress.optional() }).optional(),
   cni: section({
     socket: socketPath.default("/run/beyondfabric/cni.sock"),
     binDirectory: absolutePath.default("/opt/cni/bin"),

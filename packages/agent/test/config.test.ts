@@ -54,7 +54,7 @@ void describe("a configuration", () => {
       `nodeName: n.example.org
 kubeconfig: /etc/k
 ovs: { database: "tcp:[::1]:6640", runDirectory: /run/x, bridge: br0, datapathType: netdev }
-tunnel: { interface: eth1, address: "fd00:10::1" }
+tunnel: { interface: eth1, address: 10.10.0.11 }
 cni: { executable: /opt/fabric-cni }
 api: { healthAddress: "[::]:1" }
 limits: { missesPerSecondPerPort: 0 }
@@ -65,7 +65,7 @@ log: { level: debug }
     );
     assert.equal(config.ovs.database, "tcp:[::1]:6640");
     assert.equal(config.ovs.datapathType, "netdev");
-    assert.deepEqual(config.tunnel, { interface: "eth1", address: "fd00:10::1" });
+    assert.deepEqual(config.tunnel, { interface: "eth1", address: "10.10.0.11" });
     assert.equal(config.cni.executable, "/opt/fabric-cni");
     assert.deepEqual(config.api.healthAddress, { host: "::", port: 1 });
     assert.equal(config.limits.missesPerSecondPerPort, 0);
@@ -99,6 +99,8 @@ void describe("a bad value", () => {
     ["ovs.bridge", "nodeName: n\novs: {datapathType: netdev, bridge: br-eth1}\ntunnel:\n  interface: eth1", 2],
     ["tunnel.address", "nodeName: n\ntunnel:\n  interface: eth1\n  address: 10.0.0.1/24", 4],
     ["tunnel.address", "nodeName: n\ntunnel:\n  interface: eth1\n  address: fe80::1%eth0", 4],
+    ["tunnel.address", 'nodeName: n\ntunnel:\n  interface: eth1\n  address: "fd00:10::1"', 4],
+    ["tunnel.address", "nodeName: n\ntunnel:\n  interface: eth1\n  address: 10.0.1", 4],
     ["cni.socket", `nodeName: n\ncni:\n  socket: /${"x".repeat(107)}`, 3],
     ["api.socket", "nodeName: n\ncni: {socket: /a}\napi:\n  socket: /a", 4],
     ["api.healthAddress", "nodeName: n\napi:\n  healthAddress: 9474", 3],
