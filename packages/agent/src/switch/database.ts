@@ -99,7 +99,8 @@ export const requiredSettings = {
 
 /**
  * @returns the transaction that makes the database hold the declaration; undefined when it does already
- * @throws AgentError `AGENT_BRIDGE_TAKEN` when a bridge of that name exists, has ports and is not ours
+ * @throws AgentError `AGENT_SWITCH_ABSENT` for a database that was never initialised, `AGENT_BRIDGE_TAKEN` when a bridge
+ *   of that name exists, has ports and is not ours, `AGENT_INTERFACE_TAKEN` when another bridge holds an interface of it
  */
 export function declareSwitch(cache: Cache<SwitchTables>, declaration: SwitchDeclaration): Transaction | undefined {
   const transaction = new Transaction();
@@ -184,6 +185,7 @@ interface DeclaredBridge {
 }
 
 function declareBridge(cache: Cache<SwitchTables>, transaction: Transaction, declared: DeclaredBridge): void {
+  for (const { name } of declared.interfaces) refuseHeldElsewhere(cache, name, declared.name);
   const bridge = cache.find("Bridge", (row) => row.name === declared.name);
   if (bridge === undefined) {
     createBridge(transaction, declared);
@@ -260,6 +262,19 @@ function refuseTaken(cache: Cache<SwitchTables>, bridge: BridgeRow): void {
   throw new AgentError(
     "AGENT_BRIDGE_TAKEN",
     `bridge ${bridge.name} exists, carries ${foreign.join(", ")} and was not made by fabric-node; name another bridge in ovs.bridge, or remove this one with \`ovs-vsctl del-br ${bridge.name}\` if nothing needs it`,
+  );
+}
+
+/** An interface has one bridge: to change it where it is would be to change somebody else's. */
+function refuseHeldElsewhere(cache: Cache<SwitchTables>, name: string, bridge: string): void {
+  const held = cache.find("Interface", (row) => row.name === name);
+  if (held === undefined) return;
+  const port = cache.find("Port", ({ interfaces }) => interfaces.includes(held._uuid));
+  const holder = port === undefined ? undefined : cache.find("Bridge", ({ ports }) => ports.includes(port._uuid));
+  if (port === undefined || holder === undefined || holder.name === bridge) return;
+  throw new AgentError(
+    "AGENT_INTERFACE_TAKEN",
+    `interface ${name} is a port of bridge ${holder.name} and is needed in ${bridge}; name another NIC in tunnel.interface if it is one, or take it out with \`ovs-vsctl del-port ${holder.name} ${port.name}\` if nothing needs it there`,
   );
 }
 
