@@ -78,20 +78,32 @@ export class OvsdbServer {
         this.address,
         "--enable-dummy=override",
         "--disable-system",
-        `--unixctl=${join(this.directory, "switch.ctl")}`,
+        `--pidfile=${join(this.directory, "ovs-vswitchd.pid")}`,
+        `--unixctl=${join(this.directory, "ovs-vswitchd.ctl")}`,
         "-vconsole:off",
         "-vsyslog:off",
       ],
       { stdio: "ignore", env: { ...process.env, OVS_RUNDIR: this.directory } },
     );
     endWithProcess(this.#switch);
-    await until("the switch's control socket", () => existsSync(join(this.directory, "switch.ctl")));
+    await until("the switch's control socket", () => existsSync(join(this.directory, "ovs-vswitchd.ctl")));
   }
 
   async stopSwitch(): Promise<void> {
     await end(this.#switch, "SIGKILL");
     this.#switch = undefined;
-    await rm(join(this.directory, "switch.ctl"), { force: true });
+    await rm(join(this.directory, "ovs-vswitchd.ctl"), { force: true });
+  }
+
+  /** Runs ovs-appctl on this switch and returns what it prints. */
+  async appctl(...args: string[]): Promise<string> {
+    const { stdout } = await run("ovs-appctl", [
+      "-t",
+      join(this.directory, "ovs-vswitchd.ctl"),
+      "--timeout=20",
+      ...args,
+    ]);
+    return stdout.trim();
   }
 
   /** Runs ovs-vsctl on this server and returns what it prints. */

@@ -90,12 +90,14 @@ export class TunnelNeighbours implements TunnelGate {
 
   async #poll(): Promise<void> {
     while (this.#asking.size > 0 && !this.#stopped) {
-      try {
-        for (const destination of Array.from(this.#asking.keys())) await this.#look(destination);
-      } catch (error) {
-        this.#options.onError(error);
-        this.#asking.clear();
-        break;
+      for (const destination of Array.from(this.#asking.keys())) {
+        try {
+          await this.#look(destination);
+        } catch (error) {
+          // One that has no route must not take the others with it; the next packet asks again.
+          this.#asking.delete(destination);
+          this.#options.onError(error);
+        }
       }
       const oldest = Math.min(...this.#asking.values());
       const pause = Date.now() - oldest < patienceMilliseconds ? pollMilliseconds : 50;

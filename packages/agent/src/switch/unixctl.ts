@@ -26,25 +26,31 @@ export async function unixctl(
   method: string,
   params: readonly string[] = [],
 ): Promise<string> {
-  return await ask(await controlSocket(runDirectory, method), method, params, timeout);
+  const command: Command = { method, params };
+  return await ask(await controlSocket(runDirectory, command), command, timeout);
+}
+
+interface Command {
+  readonly method: string;
+  readonly params: readonly string[];
 }
 
 /** `ovs-vswitchd.<pid>.ctl` by default; `ovs-vswitchd.ctl` where the daemon was told to use a fixed name. */
-async function controlSocket(runDirectory: string, method: string): Promise<string> {
+async function controlSocket(runDirectory: string, command: Command): Promise<string> {
   const fixed = join(runDirectory, "ovs-vswitchd.ctl");
   const pidFile = join(runDirectory, "ovs-vswitchd.pid");
   const pid = await readFile(pidFile, "utf8").then(
     (text) => text.trim(),
     (cause: unknown) => {
-      throw refused(method, `${pidFile} cannot be read; is ovs-vswitchd running?`, cause);
+      throw refused(command, `${pidFile} cannot be read; is ovs-vswitchd running?`, cause);
     },
   );
-  if (!/^\d{1,10}$/.test(pid)) throw refused(method, `${pidFile} holds no process number`);
+  if (!/^\d{1,10}$/.test(pid)) throw refused(command, `${pidFile} holds no process number`);
   const named = join(runDirectory, `ovs-vswitchd.${pid}.ctl`);
   return existsSync(named) || !existsSync(fixed) ? named : fixed;
 }
 
-function ask(path: string, method: string, params: readonly string[], timeout: number): Promise<string> {
+function ask(path: string, command: Command, timeout: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(path);
     const chunks: Buffer[] = [];
@@ -55,23 +61,23 @@ function ask(path: string, method: string, params: readonly string[], timeout: n
       settle();
     };
     const timer = setTimeout(() => {
-      finish(() => reject(refused(method, `no answer from ${path} within ${timeout} ms`)));
+      finish(() => reject(refused(command, `no answer from ${path} within ${timeout} ms`)));
     }, timeout);
-    socket.on("error", (cause) => finish(() => reject(refused(method, `${path}: ${cause.message}`, cause))));
-    socket.on("connect", () => socket.write(JSON.stringify({ id: 0, method, params })));
+    socket.on("error", (cause) => finish(() => reject(refused(command, `${path}: ${cause.message}`, cause))));
+    socket.on("connect", () => socket.write(JSON.stringify({ id: 0, ...command })));
     socket.on("data", (chunk: Buffer) => {
       chunks.push(chunk);
       size += chunk.length;
       if (size > maxReplyBytes) {
-        finish(() => reject(refused(method, `the answer exceeds ${maxReplyBytes} bytes`)));
+        finish(() => reject(refused(command, `the answer exceeds ${maxReplyBytes} bytes`)));
         return;
       }
       const reply = parseReply(Buffer.concat(chunks).toString("utf8"));
       if (reply === undefined) return;
       if (typeof reply.result === "string") finish(() => resolve(reply.result as string));
-      else finish(() => reject(refused(method, String(reply.error))));
+      else finish(() => reject(refused(command, String(reply.error))));
     });
-    socket.on("end", () => finish(() => reject(refused(method, `${path} closed before it answered`))));
+    socket.on("end", () => finish(() => reject(refused(command, `${path} closed before it answered`))));
   });
 }
 
@@ -85,6 +91,7 @@ function parseReply(text: string): { result?: unknown; error?: unknown } | undef
   }
 }
 
-function refused(method: string, why: string, cause?: unknown): AgentError {
-  return new AgentError("AGENT_SWITCH_CONTROL", `ovs-vswitchd control command ${method}: ${why}`, { cause });
+function refused({ method, params }: Command, why: string, cause?: unknown): AgentError {
+  const words = [method, ...params].join(" ");
+  return new AgentError("AGENT_SWITCH_CONTROL", `ovs-vswitchd control command ${words}: ${why.trim()}`, { cause });
 }
