@@ -112,12 +112,6 @@ export class OvsdbServer {
     return stdout.trim();
   }
 
-  /** Asks the switch itself. */
-  async appctl(...args: string[]): Promise<string> {
-    const { stdout } = await run("ovs-appctl", ["-t", join(this.directory, "switch.ctl"), "--timeout=20", ...args]);
-    return stdout;
-  }
-
   async destroy(): Promise<void> {
     await this.stopSwitch();
     this.resume();
