@@ -32,11 +32,21 @@ export const podAddressAnnotations: readonly string[] = [
 export const namespaceAddressAnnotations: readonly string[] = [subnetAnnotation];
 
 /** Addresses that a pod asks for, and the annotation that says so. */
-export type Wish = { readonly annotation: string } & (
-  | { readonly kind: "addresses"; readonly addresses: readonly Ip[] }
-  | { readonly kind: "ranges"; readonly ranges: readonly AddressRange[] }
-  | { readonly kind: "pool"; readonly pool: string }
-);
+export type Wish = ListWish | PoolWish;
+
+/** `addresses`: these and no others, one of a family. `ranges`: one of each family out of these, which share no address. */
+export interface ListWish {
+  readonly annotation: string;
+  readonly kind: "addresses" | "ranges";
+  readonly ranges: readonly [AddressRange, ...AddressRange[]];
+}
+
+/** One of each family out of an IPPool. */
+export interface PoolWish {
+  readonly annotation: string;
+  readonly kind: "pool";
+  readonly pool: string;
+}
 
 /** Notes what is wrong with an annotation, as the end of "ANNOTATION ...", and what to do about it. */
 export type Complain = (annotation: string, rule: string, remedy: string) => void;
@@ -119,17 +129,16 @@ function addressWish(annotation: string, texts: readonly string[], complain: Com
     if (address === undefined) return undefined;
     addresses.push(address);
   }
-  if (addresses.length === 0) {
-    complain(annotation, "lists no address", "write one, or drop it");
-    return undefined;
-  }
   const double = ([4, 6] as const).find((family) => addresses.filter((each) => ipFamily(each) === family).length > 1);
   if (double !== undefined) {
     const rule = `names two IPv${double} addresses, and a pod has one of each family`;
     complain(annotation, rule, `drop one, or list what the pod may choose from in ${ipPoolAnnotation}`);
     return undefined;
   }
-  return { annotation, kind: "addresses", addresses };
+  const [first, ...rest] = addresses.map((address) => ({ family: ipFamily(address), first: address, last: address }));
+  if (first !== undefined) return { annotation, kind: "addresses", ranges: [first, ...rest] };
+  complain(annotation, "lists no address", "write one, or drop it");
+  return undefined;
 }
 
 function readPool(separator: string | RegExp, annotation: string, text: string, complain: Complain): Wish | undefined {
@@ -152,7 +161,8 @@ function readPool(separator: string | RegExp, annotation: string, text: string, 
     taken.add(range.family, rangeInterval(range), entry);
     ranges.push(range);
   }
-  return { annotation, kind: "ranges", ranges };
+  const [first, ...rest] = ranges;
+  return first && { annotation, kind: "ranges", ranges: [first, ...rest] };
 }
 
 /**

@@ -4,10 +4,10 @@ import type { Labels, Selector } from "@beyondfabric/kube";
 import { bySeniority, formatAddressRange, formatViolation, unassignable } from "@beyondfabric/kube/kinds";
 import type { AddressOwner, AddressRange, AddressRetention, IpPool, LabelSelector } from "@beyondfabric/kube/kinds";
 import type { Parsed, Subnet, Violation } from "@beyondfabric/kube/kinds";
-import { cidrContains, compareIps, ipFamily } from "@beyondfabric/packet";
+import { cidrContains, compareIps } from "@beyondfabric/packet";
 import type { Ip, Mac } from "@beyondfabric/packet";
 import { quote, readMac, readWish, subnetAnnotation } from "./annotations.ts";
-import type { Wish } from "./annotations.ts";
+import type { ListWish, PoolWish, Wish } from "./annotations.ts";
 import { candidatesOf } from "./candidates.ts";
 import type { Candidates } from "./candidates.ts";
 import { IpamError } from "./errors.ts";
@@ -188,7 +188,7 @@ interface Drawn {
   readonly pool: string | undefined;
 }
 
-function fromPool(question: Question, wish: Wish & { kind: "pool" }, named: Found | undefined): Drawn | undefined {
+function fromPool(question: Question, wish: PoolWish, named: Found | undefined): Drawn | undefined {
   const { namespace, world } = question;
   const complain = (rule: string, remedy: string): undefined => {
     question.complain(wish.annotation, `names ${quote(wish.pool)}, ${rule}`, remedy);
@@ -204,7 +204,7 @@ function fromPool(question: Question, wish: Wish & { kind: "pool" }, named: Foun
     return complain(rule, "label the namespace as the pool's namespaceSelector asks, or name another pool");
   }
   if (pool.deletionTimestamp !== undefined) return complain("which is being deleted", "name another pool");
-  if (named !== undefined && named.subnet !== subnet) {
+  if (named !== undefined && named.subnet.name !== subnet.name) {
     const rule = `an IPPool of Subnet ${subnet.name}, but ${subnetAnnotation} names ${named.subnet.name}`;
     return complain(rule, "correct one of the two, or drop the subnet");
   }
@@ -214,37 +214,33 @@ function fromPool(question: Question, wish: Wish & { kind: "pool" }, named: Foun
   return { subnet, ranges: pool.addresses, pool: pool.name };
 }
 
-function fromList(
-  question: Question,
-  wish: Exclude<Wish, { kind: "pool" }>,
-  named: Found | undefined,
-): Drawn | undefined {
+function fromList(question: Question, wish: ListWish, named: Found | undefined): Drawn | undefined {
   const { namespace, world } = question;
   const complain = (rule: string, remedy: string): undefined => {
     question.complain(wish.annotation, rule, remedy);
     return undefined;
   };
-  const ranges = wish.kind === "ranges" ? wish.ranges : wish.addresses.map(singleAddress);
-  const [first] = ranges;
-  const subnet = named?.subnet ?? (first && subnetAround(first.first, world.subnets));
-  if (first === undefined || subnet === undefined) {
-    const rule = `names ${first?.first ?? "nothing"}, which is in no usable Subnet`;
-    return complain(rule, "name addresses of one that `kubectl get subnets` shows");
+  const { ranges } = wish;
+  const [{ first }] = ranges;
+  const subnet = named?.subnet ?? subnetAround(first, world.subnets);
+  if (subnet === undefined) {
+    const remedy = "name addresses of one that `kubectl get subnets` shows";
+    return complain(`names ${first}, which is in no usable Subnet`, remedy);
   }
-  const which = named === undefined ? "" : `, which ${subnetAnnotation} names`;
+  const handsOut = `Subnet ${subnet.name}${named === undefined ? "" : `, which ${subnetAnnotation} names,`} hands out`;
   const closed = world.pools.filter((pool) => pool.subnet === subnet.name && !isOpenTo(pool, namespace));
   let isSound = true;
   for (const range of ranges) {
+    const text = formatAddressRange(range);
     const refused = unassignable(subnet, range);
     const pool = closed.find((each) => each.addresses.some((other) => overlap(range, other)));
-    if (refused === undefined && pool === undefined) continue;
+    if (refused !== undefined) {
+      complain(`names ${text}, ${refused}`, `name addresses that ${handsOut}`);
+    } else if (pool !== undefined) {
+      const rule = `names ${text}, of IPPool ${pool.name}, which is not for namespace ${namespace.name}`;
+      complain(rule, "name others, or label the namespace as the pool's namespaceSelector asks");
+    } else continue;
     isSound = false;
-    const rule = refused ?? `addresses of IPPool ${pool?.name}, which is not for namespace ${namespace.name}`;
-    const remedy =
-      refused === undefined
-        ? "name others, or label the namespace as the pool's namespaceSelector asks"
-        : `name addresses that Subnet ${subnet.name}${which} hands out`;
-    complain(`names ${formatAddressRange(range)}, ${rule}`, remedy);
   }
   if (!isSound) return undefined;
   if (subnet.deletionTimestamp !== undefined) {
@@ -252,10 +248,6 @@ function fromList(
     return complain(rule, "name addresses of another");
   }
   return { subnet, ranges, pool: undefined };
-}
-
-function singleAddress(address: Ip): AddressRange {
-  return { family: ipFamily(address), first: address, last: address };
 }
 
 function subnetAround(address: Ip, subnets: readonly Subnet[]): Subnet | undefined {
