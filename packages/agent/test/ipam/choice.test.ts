@@ -24,11 +24,12 @@ const office: Subnet = {
 };
 const lab: Subnet = { ...subnet({ cidrs: ["10.1.0.0/24"], namespaceSelector: team }, "lab"), created: 3 };
 const young: Subnet = { ...subnet({ cidrs: ["10.2.0.0/24"], namespaceSelector: team }, "young"), created: 4 };
+const youngest: Subnet = { ...subnet({ cidrs: ["10.3.0.0/24"], namespaceSelector: team }, "youngest"), created: 6 };
 const fallback: Subnet = { ...subnet({ cidrs: ["10.9.0.0/24"], default: true }, "fallback"), created: 2 };
 const leaving: Subnet = { ...subnet({ cidrs: ["10.8.0.0/24"] }, "leaving"), created: 5, deletionTimestamp: 6 };
 
 const world: AddressWorld = {
-  subnets: [office, young, lab, fallback, leaving],
+  subnets: [office, young, lab, youngest, fallback, leaving],
   pools: [
     pool("web", { addresses: ["10.0.0.50-10.0.0.52", "fd00::50-fd00::52"] }),
     pool("closed", { addresses: ["10.0.0.70-10.0.0.79"], namespaceSelector: { matchLabels: { team: "b" } } }),
