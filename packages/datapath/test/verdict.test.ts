@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import { canonicalFlow, decodeMessage, type Flow } from "@beyondfabric/openflow";
+import { canonicalFlow, decodeMessage, flowModFrame, type Flow } from "@beyondfabric/openflow";
 import { formatCidr, parseCidr } from "@beyondfabric/packet";
 import {
   encodeCookie,
@@ -42,6 +42,27 @@ describe("a verdict", () => {
         readBack(answered, id, message.flow);
       }),
       { numRuns: 300 },
+    );
+  });
+
+  it("has the frame that the codec makes of its entry, from a template or not", () => {
+    const anyPair = anyAnswered.map(({ question, decision }): Answered => {
+      const { source, destination } = question;
+      const width = source.includes(":") ? 128 : 32;
+      const cube = { source: parseCidr(`${source}/${width}`), destination: parseCidr(`${destination}/${width}`) };
+      return { question, decision: { ...decision, cube } };
+    });
+    fc.assert(
+      fc.property(
+        fc.oneof(anyPair, anyAnswered),
+        anyId,
+        fc.constantFrom("add" as const, "delete_strict" as const),
+        (answered, id, command) => {
+          const { frame } = flowModFor(command, answered.question, answered.decision, id);
+          assert.deepEqual(frame, flowModFrame(command, flowOf(answered, id), 0));
+        },
+      ),
+      { numRuns: 2000 },
     );
   });
 

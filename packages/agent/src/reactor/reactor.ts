@@ -204,7 +204,8 @@ export class Reactor {
   #install(question: Question, decision: Settled, now: number): void {
     const verdict = this.verdicts.add(question, decision, now);
     const mod = flowModFor("add", question, decision, verdict.id);
-    this.#writes.sendNow(mod.key, mod.frame);
+    if (this.#writes.size === 0) this.#sink.send(mod.frame);
+    else this.#writes.sendNow(mod.key, mod.frame);
   }
 
   #write({ id, question, decision }: Verdict): void {

@@ -1,12 +1,13 @@
 /** A decision as the switch understands it: the way in registers, and the entry that spares later packets the trip. */
 import { canonicalFlow, flowModFrame, type Flow, type Match } from "@beyondfabric/openflow";
-import { ipFromBigInt, ipToBigInt, type Cidr, type Ip } from "@beyondfabric/packet";
+import { ipFamily, ipFromBigInt, ipToBigInt, type Cidr, type Ip } from "@beyondfabric/packet";
 import { decodeCookie, encodeCookie, isVerdictKind } from "../cookie.ts";
-import type { Decision, Question } from "../decide.ts";
+import type { Cube, Decision, Question } from "../decide.ts";
 import { destinationIn, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables } from "../pipeline.ts";
 import { flowKey } from "../reconcile.ts";
 import { sourceClass, verdictCode, wayActions, type SourceClass, type Way } from "../registers.ts";
+import { exactVerdictFrame, type ExactVerdict, type VerdictCommand } from "./verdict-frame.ts";
 
 export type Settled = Exclude<Decision, { verdict: "hold" }>;
 
@@ -31,13 +32,27 @@ const widePriority = 100;
  * @param tunnelSource outer source address that the verdict is about; tunnel packets only
  */
 export function verdictFlow(decision: Settled, from: SourceClass, tunnelSource: Ip | undefined, id: number): Flow {
-  const { source, destination } = decision.cube;
-  const width = source.family === 4 ? 32 : 128;
-  const exact = source.length === width && destination.length === width;
+  const priority = isExact(decision.cube) ? exactPriority : widePriority;
+  return entry(priority, from, tunnelSource, decision.cube, wayOf(decision), encodeCookie(kindOf(decision), id));
+}
+
+function exactVerdictFlow({ from, source, destination, tunnelSource, way, kind, id }: ExactVerdict): Flow {
+  const cube = { source: hostPrefix(source), destination: hostPrefix(destination) };
+  return entry(exactPriority, from, tunnelSource, cube, way, encodeCookie(kind, id));
+}
+
+function entry(
+  priority: number,
+  from: SourceClass,
+  tunnelSource: Ip | undefined,
+  { source, destination }: Cube,
+  way: Way,
+  cookie: bigint,
+): Flow {
   return defineFlow({
     table: from === "tunnel" ? "ingress" : "egress",
-    priority: exact ? exactPriority : widePriority,
-    cookie: encodeCookie(decision.verdict === "deny" ? "refusal" : "verdict", id),
+    priority,
+    cookie,
     match: [
       { field: "reg0", value: BigInt(sourceClass[from]), mask: 0xfn },
       ...(tunnelSource === undefined ? [] : [{ field: "tun_src" as const, value: ipToBigInt(tunnelSource) }]),
@@ -45,20 +60,58 @@ export function verdictFlow(decision: Settled, from: SourceClass, tunnelSource: 
       ...sourceIn(source),
       ...destinationIn(destination),
     ],
-    actions: wayActions(wayOf(decision)),
+    actions: wayActions(way),
     goto: "forward",
   });
 }
 
+/** Whether a cube is about one pair of addresses. */
+export function isExact({ source, destination }: Cube): boolean {
+  const width = source.family === 4 ? 32 : 128;
+  return source.length === width && destination.length === width;
+}
+
+function hostPrefix(address: Ip): Cidr {
+  const family = ipFamily(address);
+  return { family, address, length: family === 4 ? 32 : 128 };
+}
+
+function kindOf(decision: Settled): "verdict" | "refusal" {
+  return decision.verdict === "deny" ? "refusal" : "verdict";
+}
+
 /** A flow-mod about a verdict, and the key of the entry that it is about. */
-export function flowModFor(
-  command: "add" | "delete_strict",
-  question: Question,
-  decision: Settled,
-  id: number,
-): { readonly key: string; readonly frame: Buffer } {
-  const flow = verdictFlow(decision, question.from, question.tunnelSource, id);
-  return { key: flowKey(flow), frame: flowModFrame(command, flow, 0) };
+export interface VerdictMod {
+  readonly frame: Buffer;
+  /** As `flowKey` of the entry; costs more than the frame, and is asked for only where entries wait in a queue. */
+  readonly key: string;
+}
+
+export function flowModFor(command: VerdictCommand, question: Question, decision: Settled, id: number): VerdictMod {
+  const flow = (): Flow => verdictFlow(decision, question.from, question.tunnelSource, id);
+  return {
+    frame: isExact(decision.cube) ? exactFrame(command, question, decision, id) : flowModFrame(command, flow(), 0),
+    get key() {
+      return flowKey(flow());
+    },
+  };
+}
+
+function exactFrame(command: VerdictCommand, question: Question, decision: Settled, id: number): Buffer {
+  const { source, destination } = decision.cube;
+  return exactVerdictFrame(
+    command,
+    {
+      from: question.from,
+      source: source.address,
+      destination: destination.address,
+      tunnelSource: question.tunnelSource,
+      way: wayOf(decision),
+      kind: kindOf(decision),
+      id,
+    },
+    exactVerdictFlow,
+  );
 }
 
 /**
