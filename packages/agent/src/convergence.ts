@@ -19,6 +19,8 @@ export interface ConvergenceOptions {
   readonly ready: () => boolean;
   /** How long changes are gathered before a round (ms). */
   readonly delay: () => number;
+  /** The same for changes that nobody waits for (ms): they are gathered longer. */
+  readonly calmDelay: () => number;
   readonly logger: Logger;
 }
 
@@ -26,7 +28,11 @@ export class Convergence {
   readonly #options: ConvergenceOptions;
   readonly #problems = new Map<string, string>();
   #running = false;
-  #again = false;
+  #timer: NodeJS.Timeout | undefined;
+  /** When the planned round begins (ms). */
+  #due = 0;
+  /** Delay of the round that was asked for while one ran (ms); undefined when none was. */
+  #again: number | undefined;
   #stopped = false;
 
   constructor(options: ConvergenceOptions) {
@@ -40,25 +46,40 @@ export class Convergence {
 
   /** Asks for a round. */
   soon(): void {
+    this.#ask(this.#options.delay());
+  }
+
+  /** Asks for a round about something that nobody waits for. */
+  whenCalm(): void {
+    this.#ask(this.#options.calmDelay());
+  }
+
+  #ask(delay: number): void {
     if (this.#stopped) return;
     if (this.#running) {
-      this.#again = true;
+      this.#again = Math.min(this.#again ?? delay, delay);
       return;
     }
-    this.#running = true;
-    setTimeout(() => {
+    const due = performance.now() + delay;
+    if (this.#timer !== undefined && this.#due <= due) return;
+    clearTimeout(this.#timer);
+    this.#due = due;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#running = true;
       void this.#round().finally(() => {
         this.#running = false;
-        if (!this.#again) return;
-        this.#again = false;
-        this.soon();
+        const again = this.#again;
+        this.#again = undefined;
+        if (again !== undefined) this.#ask(again);
       });
-    }, this.#options.delay());
+    }, delay);
   }
 
   /** No round begins any more. */
   stop(): void {
     this.#stopped = true;
+    clearTimeout(this.#timer);
   }
 
   async #round(): Promise<void> {

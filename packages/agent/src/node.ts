@@ -33,8 +33,13 @@ import { UplinkSession } from "./switch/uplink-session.ts";
 import { View } from "./view.ts";
 
 const convergeMilliseconds = 5000;
-/** A node that is ready gathers changes for so long (ms): pods that come and go make many, and wait for none of this. */
-const calmMilliseconds = 50;
+/** A node that is ready gathers changes for so long (ms). */
+const gatherMilliseconds = 50;
+/**
+ * And for so long those that pods make as they come and go (ms): they are many, wait for none of this, and would wait for
+ * the processor and the kernel's configuration lock while it is done.
+ */
+const calmMilliseconds = 500;
 const reconcileMilliseconds = 30_000;
 const neighbourMilliseconds = 60_000;
 
@@ -43,6 +48,8 @@ export class FabricNode {
   readonly #logger: Logger;
   readonly #view: View;
   readonly #kernel: RouteSocket;
+  /** For pods' interfaces: requests on one socket queue, and an ADD must not wait for the node's own housekeeping. */
+  readonly #podKernel: RouteSocket;
   readonly #host: HostNetwork;
   readonly #database: OvsdbClient;
   readonly #cache: Cache<SwitchTables>;
@@ -72,6 +79,7 @@ export class FabricNode {
     this.#logger = logger;
     this.#view = new View(config.nodeName);
     this.#kernel = RouteSocket.open();
+    this.#podKernel = RouteSocket.open();
     this.#host = new HostNetwork(this.#kernel, logger);
     this.#client = new KubeClient(
       config.kubeconfig === undefined ? inClusterConfig() : loadKubeconfig(config.kubeconfig),
@@ -135,13 +143,13 @@ export class FabricNode {
       store: blockStore(this.#client),
       logger,
       now: () => performance.now(),
-      onChange: () => this.#convergence.soon(),
+      onChange: () => this.#convergence.whenCalm(),
       mtuOf: () => this.#machine.podMtu,
     });
     this.#attachments = new AttachmentService({
       database: this.#database,
       cache: this.#cache,
-      kernel: { node: this.#kernel },
+      kernel: { node: this.#podKernel },
       bridge: config.ovs.bridge,
       datapathType: config.ovs.datapathType,
       addresses: this.#addresses,
@@ -190,7 +198,8 @@ export class FabricNode {
     this.#convergence = new Convergence({
       steps: this.#steps(),
       ready: () => this.#cache.synchronised,
-      delay: () => (this.notReady().length === 0 ? calmMilliseconds : 5),
+      delay: () => (this.notReady().length === 0 ? gatherMilliseconds : 5),
+      calmDelay: () => (this.notReady().length === 0 ? calmMilliseconds : 5),
       logger,
     });
     this.#noise = new NoiseWatch({
@@ -227,7 +236,7 @@ export class FabricNode {
   /** Starts everything that can start; the rest follows as its parts appear. */
   async start(): Promise<void> {
     await this.#api.start();
-    this.#cache.on("update", () => this.#convergence.soon());
+    this.#cache.on("update", () => this.#convergence.whenCalm());
     this.#database.on("connected", () => this.#convergence.soon());
     void this.#database.start().catch((error: unknown) => {
       this.#logger.warn({ err: error }, "Open vSwitch is not there yet");
@@ -266,6 +275,7 @@ export class FabricNode {
     await this.#database.stop();
     await this.#client.close();
     await this.#kernel.close();
+    await this.#podKernel.close();
   }
 
   /** Why the node cannot take pods, one sentence each; empty when it can. */
