@@ -3,7 +3,7 @@
  * than from source. Development, tests and the lab run the sources as they stand.
  */
 import { build } from "esbuild";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
@@ -30,8 +30,11 @@ await build({
   },
   logLevel: "warning",
 });
-/** Young garbage is collected often instead of being let grow: a node has better uses for the memory. */
-const flags = { "fabric-node": "--max-semi-space-size=1", fabricctl: "" } as const;
+/** The agent runs with the same flags from source (`bin/fabric-node`): what is measured is what is installed. */
+const flags = {
+  "fabric-node": readFileSync(join(root, "packages/agent/node-flags"), "utf8").trim(),
+  fabricctl: "",
+} as const;
 
 for (const name of Object.keys(programs) as (keyof typeof programs)[]) {
   const wrapper = `#!/bin/sh\nexec "\${NODE:-node}" ${flags[name]} "$(dirname -- "$(readlink -f -- "$0")")/${name}.mjs" "$@"\n`;

@@ -83,10 +83,12 @@ export class NoiseWatch {
     this.#looking = true;
     try {
       const readings = await this.#options.session.readMeters();
-      this.#options.reactor.recordRefusals(await this.#options.session.readRefusals());
+      // Selecting entries by a part of their cookie, the switch looks at all of them while packets wait: not for nothing.
+      const { reactor } = this.#options;
+      if (reactor.verdicts.refusals.size > 0) reactor.recordRefusals(await this.#options.session.readRefusals());
       for (const [port, count] of await this.#options.session.spoofed()) this.#spoofed.set(port, count);
       const now = performance.now();
-      const { counters } = this.#options.reactor;
+      const { counters } = reactor;
       const elapsed = (now - this.#missRate.at) / 1000;
       const perSecond = this.#missRate.at === 0 ? 0 : (counters.misses - this.#missRate.misses) / elapsed;
       this.#missRate = { at: now, misses: counters.misses, perSecond };

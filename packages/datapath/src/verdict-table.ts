@@ -3,6 +3,7 @@
  * that they depend on, and by how long no packet has used them. Pure bookkeeping; every call takes `now` (ms).
  */
 import { formatCidr, type Ip } from "@beyondfabric/packet";
+import { cookieBuckets } from "./cookie.ts";
 import type { Question } from "./decide.ts";
 import type { FactKey } from "./facts.ts";
 import type { Settled } from "./features/verdict.ts";
@@ -24,6 +25,8 @@ export class VerdictTable {
   readonly #byId = new Map<number, Verdict>();
   readonly #byCube = new Map<string, Verdict>();
   readonly #byFact = new Map<FactKey, Set<Verdict>>();
+  readonly #byBucket = Array.from({ length: cookieBuckets }, () => new Set<Verdict>());
+  readonly #refusals = new Set<Verdict>();
   #nextId: number;
 
   /** @param firstId the first number to draw, from 1 to 2^32 - 1 */
@@ -119,9 +122,14 @@ export class VerdictTable {
     verdict.bytes = bytes;
   }
 
-  /** Verdicts of one statistics bucket. */
-  inBucket(isIn: (id: number) => boolean): Verdict[] {
-    return [...this.#byId.values()].filter(({ id }) => isIn(id));
+  /** Verdicts of one statistics bucket, refusals included. */
+  inBucket(bucket: number): ReadonlySet<Verdict> {
+    return this.#byBucket[bucket]!;
+  }
+
+  /** Verdicts that refuse. */
+  get refusals(): ReadonlySet<Verdict> {
+    return this.#refusals;
   }
 
   /** The least recently used verdicts beyond the budget. */
@@ -142,6 +150,8 @@ export class VerdictTable {
   }
 
   #unindex(verdict: Verdict): void {
+    this.#byBucket[verdict.id % cookieBuckets]!.delete(verdict);
+    this.#refusals.delete(verdict);
     const key = cubeKey(verdict.question, verdict.decision);
     if (this.#byCube.get(key) === verdict) this.#byCube.delete(key);
     for (const fact of verdict.decision.dependsOn) {
@@ -152,6 +162,8 @@ export class VerdictTable {
   }
 
   #index(verdict: Verdict): void {
+    this.#byBucket[verdict.id % cookieBuckets]!.add(verdict);
+    if (verdict.decision.verdict === "deny") this.#refusals.add(verdict);
     for (const fact of verdict.decision.dependsOn) {
       let dependants = this.#byFact.get(fact);
       if (dependants === undefined) this.#byFact.set(fact, (dependants = new Set()));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { parseCidr } from "@beyondfabric/packet";
-import { VerdictTable, type FactKey, type Question, type Settled, type Verdict } from "../src/index.ts";
+import { cookieBuckets, VerdictTable, type FactKey, type Question, type Settled, type Verdict } from "../src/index.ts";
 
 const addresses = ["10.244.1.5", "10.244.1.6", "fd00:244::5"] as const;
 const facts: readonly FactKey[] = ["address:10.244.1.5", "node:node-1", "subnets", "blocks"];
@@ -12,11 +12,11 @@ function questionOf(from: Question["from"], end: number): Question {
   return { from, source, destination: source, ...(from === "tunnel" ? { tunnelSource: "10.10.0.12" } : {}) };
 }
 
-function decisionOf({ source }: Question, exact: boolean, dependsOn: readonly FactKey[]): Settled {
+function decisionOf({ source }: Question, exact: boolean, dependsOn: readonly FactKey[], refuses = true): Settled {
   const width = source.includes(":") ? 128 : 32;
   const whole = parseCidr(source.includes(":") ? "::/0" : "0.0.0.0/0");
   return {
-    verdict: "deny",
+    ...(refuses ? { verdict: "deny" } : { verdict: "allow", way: { kind: "local" } }),
     cube: { source: parseCidr(`${source}/${width}`), destination: exact ? parseCidr(`${source}/${width}`) : whole },
     reason: "destination-absent",
     explanation: "for this test",
@@ -29,6 +29,7 @@ interface Remembered {
   readonly question: Question;
   readonly exact: boolean;
   dependsOn: readonly FactKey[];
+  refuses: boolean;
   packets: bigint;
   lastUsed: number;
 }
@@ -64,9 +65,15 @@ const anyStep = fc.oneof(
     end: fc.nat({ max: 2 }),
     exact: fc.boolean(),
     dependsOn: anyFacts,
+    refuses: fc.boolean(),
     adopted: fc.option(fc.integer({ min: 1, max: 12 }), { nil: undefined }),
   }),
-  fc.record({ step: fc.constant("update" as const), position: anyPosition, dependsOn: anyFacts }),
+  fc.record({
+    step: fc.constant("update" as const),
+    position: anyPosition,
+    dependsOn: anyFacts,
+    refuses: fc.boolean(),
+  }),
   fc.record({ step: fc.constant("remove" as const), position: anyPosition }),
   fc.record({ step: fc.constant("record" as const), position: anyPosition, packets: fc.bigInt({ min: 0n, max: 3n }) }),
 );
@@ -87,8 +94,12 @@ function assertSame(table: VerdictTable, model: NaiveTable): void {
       fact,
     );
   }
-  const even = (id: number): boolean => id % 2 === 0;
-  assert.deepEqual(ids(table.inBucket(even)), ids(model.list).filter(even));
+  const inBuckets = Array.from({ length: cookieBuckets }, (_, bucket) => ids(table.inBucket(bucket)));
+  for (const [bucket, members] of inBuckets.entries()) assert.ok(members.every((id) => id % cookieBuckets === bucket));
+  const byNumber = (a: number, b: number): number => a - b;
+  assert.deepEqual(inBuckets.flat().sort(byNumber), ids(model.list).sort(byNumber));
+  const refusing = ids(model.list.filter(({ refuses }) => refuses));
+  assert.deepEqual(ids(table.refusals).sort(byNumber), refusing.sort(byNumber));
   for (const from of ["pod", "tunnel", "host"] as const) {
     for (const end of addresses.keys()) {
       const question = questionOf(from, end);
@@ -117,13 +128,13 @@ describe("the verdicts of a node", () => {
         for (const [now, step] of steps.entries()) {
           if (step.step === "add") {
             const question = questionOf(step.from, step.end);
-            const decision = decisionOf(question, step.exact, step.dependsOn);
+            const decision = decisionOf(question, step.exact, step.dependsOn, step.refuses);
             const taken = new Set(ids(model.list));
             const { id } = table.add(question, decision, now, step.adopted);
             if (step.adopted === undefined) assert.ok(!taken.has(id), `number ${id} was drawn while in use`);
             else assert.equal(id, step.adopted);
-            const { exact, dependsOn } = step;
-            model.add({ id, question, exact, dependsOn, packets: 0n, lastUsed: now });
+            const { exact, dependsOn, refuses } = step;
+            model.add({ id, question, exact, dependsOn, refuses, packets: 0n, lastUsed: now });
           } else {
             const entry = model.list[step.position % Math.max(1, model.list.length)];
             if (entry === undefined) continue;
@@ -133,8 +144,9 @@ describe("the verdicts of a node", () => {
               table.record(entry.id, step.packets, 0n, now);
               model.record(entry.id, step.packets, now);
             } else if (step.step === "update") {
-              table.update(verdict, decisionOf(entry.question, entry.exact, step.dependsOn));
+              table.update(verdict, decisionOf(entry.question, entry.exact, step.dependsOn, step.refuses));
               entry.dependsOn = step.dependsOn;
+              entry.refuses = step.refuses;
             } else {
               table.remove(verdict);
               model.list = model.list.filter((each) => each !== entry);

@@ -339,16 +339,11 @@ export class Reactor {
         this.counters.refused(verdict.question.source, Number(packets - verdict.packets));
       }
     }
-    this.#record(
-      statistics,
-      Array.from(this.verdicts.values()).filter(({ decision }) => decision.verdict === "deny"),
-    );
+    this.#record(statistics, [...this.verdicts.refusals]);
   }
 
   #passing(bucket: number): Verdict[] {
-    return this.verdicts
-      .inBucket((id) => id % cookieBuckets === bucket)
-      .filter(({ decision }) => decision.verdict === "allow");
+    return [...this.verdicts.inBucket(bucket)].filter(({ decision }) => decision.verdict === "allow");
   }
 
   #record(statistics: Iterable<Reading>, concerned: readonly Verdict[]): void {

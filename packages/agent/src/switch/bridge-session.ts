@@ -186,9 +186,9 @@ export class BridgeSession {
   /** Packets that each port sent under a name that is not its own, by port number. */
   async spoofed(): Promise<Map<number, bigint>> {
     const counts = new Map<number, bigint>();
-    for (const { flow, statistics } of await this.#entriesOf("pod")) {
+    for (const { flow, statistics } of await this.#entriesOf("pod", tables["spoof-guard"].id)) {
       const port = decodeCookie(flow.cookie)?.id;
-      if (port === undefined || flow.table !== tables["spoof-guard"].id || flow.instructions.length > 0) continue;
+      if (port === undefined || flow.instructions.length > 0) continue;
       counts.set(port, (counts.get(port) ?? 0n) + (statistics.packets ?? 0n));
     }
     return counts;
@@ -199,9 +199,11 @@ export class BridgeSession {
     return (await this.#entriesOf("refusal")).map(readingOf).filter((reading) => reading !== undefined);
   }
 
-  async #entriesOf(kind: "base" | "pod" | "refusal"): Promise<readonly FlowEntry[]> {
+  /** @param table only the entries of this one; all tables by default */
+  async #entriesOf(kind: "base" | "pod" | "refusal", table?: number): Promise<readonly FlowEntry[]> {
     const { cookie, mask } = kindSelector(kind);
-    const body = await this.#ask({ kind: "flow_desc", match: [], cookie, cookieMask: mask });
+    const where = table === undefined ? {} : { table };
+    const body = await this.#ask({ kind: "flow_desc", match: [], cookie, cookieMask: mask, ...where });
     return body.kind === "flow_desc" ? body.entries : [];
   }
 
