@@ -11,6 +11,7 @@ import {
   type AttachRequest,
   type ValidAttachment,
 } from "@beyondfabric/cni";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { routerMac, type LocalPort } from "@beyondfabric/datapath";
 import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
 import { formatCidr, ipFamily, type Ip } from "@beyondfabric/packet";
@@ -199,15 +200,24 @@ export class AttachmentService implements Attachments {
       undo.push(() => this.#departures.follow(port));
       await this.#placeFree(port);
       const local = localPortOf(port);
-      const entries = this.#options.entries.addPod(local);
       undo.push(() => this.#options.entries.removePod(port.ofport));
       undo.push(() => removeHostInterface(this.#options.kernel, port.hostInterface));
       const { kernel, database, cache, bridge, datapathType } = this.#options;
-      const pair = await makePodPair(kernel, port);
+      // The entries are written while the kernel makes the pair, and both before the switch hears of the port.
+      const making = makePodPair(kernel, port);
+      const writing = nextTurn().then(() => {
+        const taken = this.#options.entries.addPod(local);
+        // Asked below, unless the pair cannot be made: then it must not fail unheard.
+        taken.catch(() => {});
+        return { taken };
+      });
+      await allOf([making, writing]);
+      const pair = await making;
+      const { taken } = await writing;
       undo.push(() => this.#departures.remove(port.hostInterface));
       // The switch opens its end while the pod's end is set up.
       await allOf([
-        entries,
+        taken,
         database.transact(insertPodPort(cache, bridge, port)).then(() => this.#portMade(port)),
         setUpPodEnd(pair, { ...port, gateways: addressing.gateways, checksumInSoftware: datapathType === "netdev" }),
       ]);
@@ -376,7 +386,7 @@ export class AttachmentService implements Attachments {
  * Waits for all of them, also when one fails: what is still under way would otherwise finish behind the back of whoever
  * clears up after the failure.
  */
-async function allOf(work: readonly Promise<void>[]): Promise<void> {
+async function allOf(work: readonly Promise<unknown>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(work.map((each) => Promise.resolve(each)))) {
     if (outcome.status === "rejected") throw outcome.reason;
   }
