@@ -148,6 +148,34 @@ function section<Shape extends z.ZodRawShape>(shape: Shape) {
   );
 }
 
+/** A kind whose pods keep their address as those of a StatefulSet do. */
+const stickyOwner = section({
+  apiVersion: ruled(
+    z
+      .string()
+      .max(317)
+      .regex(/^([a-z0-9][-.a-z0-9]*\/)?v[0-9a-z]+$/),
+    "must be VERSION or GROUP/VERSION",
+    "write for example kubevirt.io/v1",
+  ),
+  kind: ruled(
+    z
+      .string()
+      .max(63)
+      .regex(/^[A-Z][A-Za-z0-9]*$/),
+    "must be a kind",
+    "write what `kubectl api-resources` shows in its last column",
+  ),
+  resource: ruled(
+    z
+      .string()
+      .max(63)
+      .regex(/^[a-z][-a-z0-9]*$/),
+    "must be the plural name of the kind",
+    "write what `kubectl api-resources` shows in its first column",
+  ),
+});
+
 const schema = section({
   nodeName,
   kubeconfig: absolutePath.optional(),
@@ -180,6 +208,23 @@ const schema = section({
     holdMilliseconds: whole(1, 1000, "write at most 1000: nobody waits longer than that for a first packet").default(
       1000,
     ),
+  }).prefault({}),
+  addresses: section({
+    reclaimSeconds: whole(
+      0,
+      31_536_000,
+      "write for how long an address is kept when its owner is gone; the default is 300",
+    ).default(300),
+    historySeconds: whole(
+      0,
+      315_360_000,
+      "write for how long a released address remembers who had it; the default is 86400, a day",
+    ).default(86_400),
+    stickyOwners: ruled(
+      z.array(stickyOwner).max(16),
+      "must be a list of at most 16 kinds",
+      "write for example [{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, resource: virtualmachineinstances}]",
+    ).default([]),
   }).prefault({}),
   sharedNamespaces: ruled(
     z

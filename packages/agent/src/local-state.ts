@@ -2,12 +2,19 @@
  * What the node must still know when the agent starts and the API server is away: kept in OVSDB, in the `external_ids`
  * of the bridge, beside the pods' ports. It is a copy; the API is asked as soon as it answers.
  */
-import { parseNetwork, parseSubnet, type Network, type Subnet } from "@beyondfabric/kube/kinds";
+import {
+  parseIpPool,
+  parseNetwork,
+  parseSubnet,
+  type IpPool,
+  type Network,
+  type Subnet,
+} from "@beyondfabric/kube/kinds";
 import { Transaction, type Cache } from "@beyondfabric/ovsdb";
-import { familyBits, formatCidr, ipFamily, isIp, parseCidr, parseIp, type Cidr, type Ip } from "@beyondfabric/packet";
+import { familyBits, ipFamily, isIp, parseIp, type Ip } from "@beyondfabric/packet";
 import { z } from "zod";
 import type { UplinkAddresses } from "./host/network.ts";
-import { withEntries, type SwitchTables } from "./switch/database.ts";
+import type { SwitchTables } from "./switch/database.ts";
 
 const stateKey = "beyondfabric.io/state";
 const stateFormat = 1;
@@ -17,7 +24,7 @@ export interface LocalState {
   /** The objects as the API gave them. */
   readonly networks: readonly unknown[];
   readonly subnets: readonly unknown[];
-  readonly blocks: readonly { readonly subnet: string; readonly cidr: Cidr }[];
+  readonly pools: readonly unknown[];
   readonly nodeAddresses: readonly Ip[];
   readonly tunnelAddress: Ip | undefined;
   /** What the NIC's bridge has to have; see {@link UplinkAddresses}. */
@@ -32,15 +39,6 @@ const prefixed = z.string().refine((text) => {
   return isIp(address) && /^\d{1,3}$/.test(length) && Number(length) <= familyBits(ipFamily(address));
 });
 
-const block = z.object({ subnet: z.string(), cidr: z.string() }).transform(({ subnet, cidr }, context) => {
-  try {
-    return { subnet, cidr: parseCidr(cidr) };
-  } catch {
-    context.addIssue("is no CIDR");
-    return z.NEVER;
-  }
-});
-
 const route = z
   .object({ dst: prefixed, gateway: ip.optional() })
   .transform(({ dst, gateway }) => (gateway === undefined ? { dst } : { dst, gateway }));
@@ -50,7 +48,7 @@ const storedState = z.object({
   nodeUid: z.string(),
   networks: z.array(z.unknown()),
   subnets: z.array(z.unknown()),
-  blocks: z.array(block),
+  pools: z.array(z.unknown()).default([]),
   nodeAddresses: z.array(ip),
   tunnelAddress: ip.optional(),
   uplink: z.object({ addresses: z.array(prefixed), routes: z.array(route) }).optional(),
@@ -72,8 +70,8 @@ export function parseLocalState(text: string): LocalState | undefined {
   }
   const parsed = storedState.safeParse(raw);
   if (!parsed.success) return undefined;
-  const { nodeUid, networks, subnets, blocks, nodeAddresses, tunnelAddress, uplink } = parsed.data;
-  return { nodeUid, networks, subnets, blocks, nodeAddresses, tunnelAddress, uplink };
+  const { nodeUid, networks, subnets, pools, nodeAddresses, tunnelAddress, uplink } = parsed.data;
+  return { nodeUid, networks, subnets, pools, nodeAddresses, tunnelAddress, uplink };
 }
 
 /** The transaction that stores the state; undefined when it stands there already. */
@@ -87,10 +85,10 @@ export function writeLocalState(
   const text = JSON.stringify({
     format: stateFormat,
     ...state,
-    blocks: state.blocks.map(({ subnet, cidr }) => ({ subnet, cidr: formatCidr(cidr) })),
   });
-  const ids = withEntries(row.external_ids, { [stateKey]: text });
-  return ids === undefined ? undefined : new Transaction().update("Bridge", row._uuid, { external_ids: ids });
+  if (row.external_ids[stateKey] === text) return undefined;
+  // Others write to their own keys of the same map meanwhile.
+  return new Transaction().setPairs("Bridge", row._uuid, "external_ids", { [stateKey]: text });
 }
 
 export function networksOf(state: LocalState): Network[] {
@@ -99,4 +97,8 @@ export function networksOf(state: LocalState): Network[] {
 
 export function subnetsOf(state: LocalState): Subnet[] {
   return state.subnets.map(parseSubnet).flatMap((parsed) => (parsed.ok ? [parsed.value] : []));
+}
+
+export function poolsOf(state: LocalState): IpPool[] {
+  return state.pools.map(parseIpPool).flatMap((parsed) => (parsed.ok ? [parsed.value] : []));
 }

@@ -1,28 +1,38 @@
 /**
- * This node's place in the cluster as the API has it: its Node object, the Networks and Subnets that it serves, the blocks
- * that are its own. Takes what the directory tells, and publishes what the others must know.
+ * This node's place in the cluster as the API has it: its Node object, the Networks, Subnets and pools that it serves, the
+ * blocks and claims that concern it. Takes what the directory tells, tells the others what they must know, and looks after
+ * what nobody else does.
  */
-import { type EventRecorder, type KubeClient, nodeResource } from "@beyondfabric/kube";
-import { addressBlockKind, addressBlockName, type AddressBlock } from "@beyondfabric/kube/kinds";
+import { type KubeClient, nodeResource } from "@beyondfabric/kube";
+import { type AddressBlock, formatViolation, type IpAddressRecord } from "@beyondfabric/kube/kinds";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
-import type { AddressService } from "./addresses.ts";
-import { freeBlocks } from "./directory/block-store.ts";
+import { ClaimCollector } from "./addresses/claim-collector.ts";
+import type { Publication } from "./addresses/publication.ts";
+import type { AddressService } from "./addresses/service.ts";
+import type { AgentConfig } from "./config.ts";
+import { freeBlocks, readNodeUid } from "./directory/block-store.ts";
 import type { Directory } from "./directory/directory.ts";
-import { topologyOf, type Topology } from "./directory/networks.ts";
+import { emptyTopology, topologyOf, type Topology } from "./directory/networks.ts";
+import type { OwnerStates } from "./directory/owner-states.ts";
 import { gatewayAddressesAnnotation, tunnelAddressAnnotation } from "./directory/records.ts";
+import type { AddressStore, ClaimReads } from "./ipam/claims.ts";
 import { BlockGarbage } from "./ipam/garbage.ts";
-import { networksOf, subnetsOf, type LocalState } from "./local-state.ts";
+import { formatWishes, parseWishes, WANTS_BLOCK_ANNOTATION, type BlockWish } from "./ipam/lending.ts";
+import { networksOf, poolsOf, subnetsOf, type LocalState } from "./local-state.ts";
 import type { Logger } from "./log.ts";
 import type { ClusterNode, View } from "./view.ts";
 
-const garbage = { graceMilliseconds: 10_000, stepMilliseconds: 10_000 };
+const blockGarbage = { graceMilliseconds: 10_000, stepMilliseconds: 10_000 };
 
 export interface MembershipOptions {
-  readonly nodeName: string;
+  readonly config: Pick<AgentConfig, "nodeName" | "addresses">;
   readonly client: KubeClient;
-  readonly events: EventRecorder;
   readonly view: View;
   readonly addresses: AddressService;
+  readonly publication: Publication;
+  readonly store: AddressStore;
+  readonly reads: ClaimReads;
+  readonly owners: OwnerStates;
   readonly logger: Logger;
   readonly directory: () => Directory;
   /** Where this node's tunnels end, once that is known. */
@@ -33,14 +43,15 @@ export interface MembershipOptions {
 
 export class Membership {
   readonly #options: MembershipOptions;
-  readonly #writtenUsage = new Map<string, number>();
   #self: ClusterNode | undefined;
   #blockGarbage: BlockGarbage | undefined;
-  #topology: Topology = { subnets: [], facts: [], overlay: undefined, vnis: [], violations: [] };
+  #claimCollector: ClaimCollector | undefined;
+  #topology = emptyTopology;
   #topologyTold = false;
   /** The objects as the API gave them, to be remembered. */
-  #rawNetworks: readonly unknown[] = [];
-  #rawSubnets: readonly unknown[] = [];
+  #raw: Pick<LocalState, "networks" | "subnets" | "pools"> = { networks: [], subnets: [], pools: [] };
+  #publishAgain: NodeJS.Timeout | undefined;
+  #told = "";
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -54,103 +65,123 @@ export class Membership {
     return this.#self;
   }
 
-  get remembered(): Pick<LocalState, "networks" | "subnets"> {
-    return { networks: this.#rawNetworks, subnets: this.#rawSubnets };
+  get remembered(): Pick<LocalState, "networks" | "subnets" | "pools"> {
+    return this.#raw;
+  }
+
+  /** Everything was listed, and every watch is open. */
+  get isInformed(): boolean {
+    const directory = this.#options.directory();
+    return directory.synced && directory.connected;
   }
 
   /** Takes over what OVSDB remembers, unless the API has spoken already. */
   restore(state: LocalState): void {
-    const { view, addresses, nodeName } = this.#options;
-    if (!this.#topologyTold) {
-      this.#rawNetworks = state.networks;
-      this.#rawSubnets = state.subnets;
-      this.#useTopology(topologyOf(networksOf(state), subnetsOf(state)));
-    }
-    for (const { subnet, cidr } of state.blocks) {
-      view.setBlock({ cidr, node: nodeName });
-      addresses.addOwnBlock(subnet, cidr);
-    }
+    if (this.#topologyTold) return;
+    this.#raw = { networks: state.networks, subnets: state.subnets, pools: state.pools };
+    this.#useTopology(topologyOf(networksOf(state), subnetsOf(state), poolsOf(state)));
   }
 
   /** The node's own Node object. */
   knowSelf(node: ClusterNode): void {
-    const { addresses, directory, onChange } = this.#options;
+    const { addresses, config, logger, onChange, owners, reads, store, client } = this.#options;
     if (this.#self?.uid !== node.uid) {
-      const identity = { name: node.name, uid: node.uid };
-      addresses.setIdentity(identity, () => directory().blocks);
-      this.#blockGarbage = new BlockGarbage(identity, garbage);
+      const self = { name: node.name, uid: node.uid };
+      addresses.setIdentity(self);
+      this.#blockGarbage = new BlockGarbage(self, blockGarbage);
+      this.#claimCollector = new ClaimCollector({
+        self,
+        store,
+        reads: {
+          podUid: (namespace, name) => reads.podUid(namespace, name),
+          nodeUid: (name) => readNodeUid(client, name),
+          ownerState: (owner) => owners.read(owner),
+        },
+        watched: {
+          claims: () => this.#options.directory().claims,
+          nodes: () => [...this.#options.directory().nodes],
+          hasPod: (uid) => this.#options.directory().hasPod(uid),
+        },
+        isAttached: (podUid) => addresses.claims.isPresent(podUid),
+        subnet: (name) => addresses.subnetNamed(name),
+        reclaimMilliseconds: config.addresses.reclaimSeconds * 1000,
+        historyMilliseconds: config.addresses.historySeconds * 1000,
+        logger,
+      });
     }
     this.#self = node;
-    this.#claimKnownBlocks();
     onChange();
   }
 
-  knowBlock(block: AddressBlock, gone: boolean): void {
-    const { addresses, nodeName, onChange } = this.#options;
-    if (block.node !== nodeName) return;
-    if (gone || (this.#self !== undefined && block.nodeUid !== this.#self.uid)) addresses.removeOwnBlock(block.cidr);
-    else if (this.#self !== undefined) addresses.addOwnBlock(block.subnet, block.cidr);
-    // Before our own Node object is known the block waits for it: `knowSelf` comes with the first list of nodes.
-    onChange();
+  knowBlock(_block: AddressBlock): void {
+    this.#options.addresses.claimsChanged();
+    this.#options.onChange();
   }
 
-  /** Networks or Subnets are different. */
+  knowClaim(_claim: IpAddressRecord): void {
+    this.#options.addresses.claimsChanged();
+  }
+
+  /** Networks, Subnets or pools are different. */
   takeTopology(): void {
+    const { logger, onChange } = this.#options;
     const directory = this.#options.directory();
     if (!directory.topologyKnown) return;
     this.#topologyTold = true;
-    const { networks, subnets } = directory;
-    this.#rawNetworks = networks.map(({ raw }) => raw);
-    this.#rawSubnets = subnets.map(({ raw }) => raw);
-    const topology = topologyOf(
-      networks.map(({ value }) => value),
-      subnets.map(({ value }) => value),
-    );
-    for (const { object, field, rule, remedy } of topology.violations) {
-      const [kind = "", name = ""] = object.split("/", 2);
-      this.report(kind, name, `${field} ${rule}; ${remedy}`);
-    }
+    const { networks, subnets, pools } = directory;
+    const raw = (stored: readonly { value: unknown; raw: unknown }[]): unknown[] =>
+      stored.filter(({ value }) => value !== undefined).map((each) => each.raw);
+    this.#raw = { networks: raw(networks), subnets: raw(subnets), pools: raw(pools) };
+    const sound = <T>(stored: readonly { value: T | undefined }[]): T[] =>
+      stored.flatMap(({ value }) => (value === undefined ? [] : [value]));
+    const topology = topologyOf(sound(networks), sound(subnets), sound(pools));
+    const told = topology.violations.map(formatViolation).join("\n");
+    if (told !== this.#told && told !== "")
+      logger.warn({ violations: topology.violations }, "objects that break rules");
+    this.#told = told;
     this.#useTopology(topology);
-    this.#claimKnownBlocks();
-    this.#options.onChange();
+    onChange();
   }
 
   /** Blocks that OVSDB remembers and the API no longer has: they were freed while this node was away. */
   dropLostBlocks(): void {
     const { addresses, view, directory } = this.#options;
     const present = new Set([...directory().blocks].map(({ cidr }) => formatCidr(cidr)));
-    for (const { cidr } of addresses.ownBlocks) {
-      if (present.has(formatCidr(cidr))) continue;
-      view.removeBlock(cidr);
-      addresses.removeOwnBlock(cidr);
-    }
+    for (const { cidr } of addresses.ownBlocks) if (!present.has(formatCidr(cidr))) view.removeBlock(cidr);
   }
 
-  /** Tells the other nodes where this one is, and the API how full its blocks are. */
+  /** Families of subnets of which nodes found no block. */
+  wishes(): (BlockWish & { readonly nodeUid: string })[] {
+    const wishes: (BlockWish & { readonly nodeUid: string })[] = [];
+    for (const { uid, wishes: text } of this.#options.directory().nodes) {
+      for (const wish of parseWishes(text)) wishes.push({ ...wish, nodeUid: uid });
+    }
+    return wishes;
+  }
+
+  /** Tells the other nodes where this one is and what it wants, and the API who has the addresses of its blocks. */
   async publish(): Promise<void> {
-    const { addresses, client, directory, nodeName } = this.#options;
+    const { addresses, client, config, directory, publication, onChange } = this.#options;
     const nodeAddresses = addresses.nodeAddresses();
     const tunnelAddress = this.#options.tunnelAddress();
-    if (this.#self === undefined || !directory().synced) return;
+    const self = this.#self;
+    if (self === undefined || !directory().synced) return;
     const gateways = nodeAddresses.join(",");
-    if (
-      nodeAddresses.length > 0 &&
-      (this.#self.tunnelAddress !== tunnelAddress || this.#self.gatewayAddresses.join(",") !== gateways)
-    ) {
+    const wishes = formatWishes(addresses.keeper?.wishes ?? []);
+    const isPlaceTold = self.tunnelAddress === tunnelAddress && self.gatewayAddresses.join(",") === gateways;
+    if ((nodeAddresses.length > 0 && !isPlaceTold) || self.wishes !== wishes) {
       const annotations = {
-        [tunnelAddressAnnotation]: tunnelAddress ?? null,
-        [gatewayAddressesAnnotation]: gateways,
+        ...(nodeAddresses.length === 0
+          ? {}
+          : { [tunnelAddressAnnotation]: tunnelAddress ?? null, [gatewayAddressesAnnotation]: gateways }),
+        [WANTS_BLOCK_ANNOTATION]: wishes ?? null,
       };
-      await client.patch(nodeResource, nodeName, { metadata: { annotations } });
+      await client.patch(nodeResource, config.nodeName, { metadata: { annotations } });
     }
-    for (const { block, used } of addresses.usage()) {
-      if (this.#writtenUsage.get(block) === used) continue;
-      const cidr = addresses.ownBlocks.find((each) => formatCidr(each.cidr) === block)?.cidr;
-      if (cidr === undefined) continue;
-      const patch = { status: { used } };
-      await client.patch(addressBlockKind, addressBlockName(cidr), patch, { subresource: "status" });
-      this.#writtenUsage.set(block, used);
-    }
+    const wait = await publication.publishBlocks();
+    if (wait === undefined) return;
+    clearTimeout(this.#publishAgain);
+    this.#publishAgain = setTimeout(onChange, wait).unref();
   }
 
   /** Claims blocks when there are too few; nothing while the API has not told what there is. */
@@ -159,31 +190,37 @@ export class Membership {
     if (this.#self !== undefined && directory().synced) await addresses.ensureBlocks();
   }
 
-  async collectGarbage(): Promise<void> {
+  /** What is not urgent: once every few seconds, and only while nothing is hidden from this node. */
+  async tend(): Promise<void> {
+    if (!this.isInformed) return;
+    const { addresses, logger } = this.#options;
+    const work = [
+      () => addresses.keeper?.tend(),
+      () => addresses.claims.review(),
+      () => this.#freeBlocks(),
+      () => this.#claimCollector?.collect(),
+    ];
+    for (const each of work) {
+      try {
+        await each();
+      } catch (error) {
+        logger.debug({ err: error }, "not tended yet");
+      }
+    }
+  }
+
+  async #freeBlocks(): Promise<void> {
     const { addresses, client, logger } = this.#options;
-    const directory = this.#options.directory();
-    if (!directory.synced || !directory.connected || this.#blockGarbage === undefined) return;
-    const due = this.#blockGarbage.due(directory.blocks, Array.from(directory.nodes), performance.now());
-    await freeBlocks(due, client, logger, this.#self!, (cidr) => addresses.holdsInside(cidr));
-  }
-
-  /** Says on an object that it breaks a rule. */
-  report(kind: string, name: string, message: string): void {
-    const { directory, events, logger } = this.#options;
-    logger.warn({ kind, name }, message);
-    const stored = kind === "Network" ? directory().networks : directory().subnets;
-    const uid = stored.find(({ value }) => value.name === name)?.value.uid;
-    const target = { apiVersion: "beyondfabric.io/v1alpha1", kind, name, ...(uid === undefined ? {} : { uid }) };
-    events.record(target, "Warning", "Refused", message);
-  }
-
-  #claimKnownBlocks(): void {
-    for (const block of this.#options.directory().blocks) this.knowBlock(block, false);
+    const { blocks, nodes } = this.#options.directory();
+    const self = this.#self;
+    if (this.#blockGarbage === undefined || self === undefined) return;
+    const due = this.#blockGarbage.due(blocks, Array.from(nodes), performance.now());
+    await freeBlocks(due, client, logger, self, (cidr) => addresses.holdsInside(cidr));
   }
 
   #useTopology(topology: Topology): void {
     this.#topology = topology;
-    this.#options.addresses.setSubnets(topology.subnets);
+    this.#options.addresses.setTopology(topology.subnets, topology.pools);
     this.#options.view.setSubnets(topology.facts);
   }
 }

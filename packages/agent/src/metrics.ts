@@ -21,6 +21,18 @@ export interface MetricsSource {
     { readonly count: number; readonly failed: number; readonly seconds: number }
   >;
   addresses(): Iterable<{ subnet: string; block: string; used: number; capacity: number }>;
+  /** Of each subnet and family of which this node has blocks. */
+  families(): Iterable<{
+    readonly subnet: string;
+    readonly family: 4 | 6;
+    readonly capacity: bigint;
+    readonly used: number;
+    readonly free: bigint;
+    readonly quarantined: number;
+    readonly reserved: number;
+  }>;
+  /** Claims of the cluster, by phase. */
+  claims(): ReadonlyMap<string, number>;
 }
 
 /** Counters of the reactive core, each a plain number. */
@@ -113,6 +125,30 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
     "Addresses of a block of this node that may be handed out.",
     ({ capacity }) => capacity,
   );
+  const families = [...source.families()];
+  const perFamily = (of: (typeof families)[number]): Record<string, string> => ({
+    subnet: of.subnet,
+    family: `IPv${of.family}`,
+  });
+  gauge(
+    "fabric_subnet_addresses",
+    "Addresses of this node's blocks by what they are: used, reserved for claims, resting after use, free.",
+    ["subnet", "family", "state"],
+    families.flatMap((each): Sample[] => [
+      [{ ...perFamily(each), state: "used" }, each.used],
+      [{ ...perFamily(each), state: "reserved" }, each.reserved],
+      [{ ...perFamily(each), state: "resting" }, each.quarantined],
+      [{ ...perFamily(each), state: "free" }, Number(each.free)],
+    ]),
+  );
+  gauge(
+    "fabric_subnet_addresses_capacity",
+    "Addresses of this node's blocks in all.",
+    ["subnet", "family"],
+    families.map((each): Sample => [perFamily(each), Number(each.capacity)]),
+  );
+  const claims = Array.from(source.claims(), ([phase, count]): Sample => [{ phase }, count]);
+  gauge("fabric_claims", "Claimed addresses of the cluster by phase.", ["phase"], claims);
   return { contentType: registry.contentType, text: (await registry.metrics()) + decisionHistogram(counters) };
 }
 

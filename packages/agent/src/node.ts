@@ -8,14 +8,14 @@ import { CniServer } from "@beyondfabric/cni";
 import { EventRecorder, inClusterConfig, KubeClient, loadKubeconfig } from "@beyondfabric/kube";
 import { RouteSocket } from "@beyondfabric/link";
 import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
-import { AddressService } from "./addresses.ts";
+import { assembleAddresses, type AddressAssembly } from "./addresses/assembly.ts";
+import type { AddressService } from "./addresses/service.ts";
 import { ApiServer } from "./api/server.ts";
 import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
 import { localPortOf } from "./attachment/ports.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
-import { blockStore } from "./directory/block-store.ts";
 import { Directory } from "./directory/directory.ts";
 import { HostNetwork } from "./host/network.ts";
 import { readLocalState, writeLocalState, type LocalState } from "./local-state.ts";
@@ -42,6 +42,8 @@ const gatherMilliseconds = 50;
 const calmMilliseconds = 500;
 const reconcileMilliseconds = 30_000;
 const neighbourMilliseconds = 60_000;
+const tendMilliseconds = 5000;
+const publishMilliseconds = 2000;
 
 export class FabricNode {
   readonly #config: AgentConfig;
@@ -59,6 +61,7 @@ export class FabricNode {
   readonly #session: BridgeSession;
   readonly #uplink: UplinkSession | undefined;
   readonly #neighbours: TunnelNeighbours | undefined;
+  readonly #addressing: AddressAssembly;
   readonly #addresses: AddressService;
   readonly #attachments: AttachmentService;
   readonly #directory: Directory;
@@ -73,6 +76,7 @@ export class FabricNode {
   #switchVersion: string | undefined;
   #restored = false;
   #stopping = false;
+  #publishing = false;
 
   constructor(config: AgentConfig, logger: Logger) {
     this.#config = config;
@@ -139,13 +143,22 @@ export class FabricNode {
             logger,
           })
         : undefined;
-    this.#addresses = new AddressService({
-      store: blockStore(this.#client),
+    this.#addressing = assembleAddresses({
+      config,
+      client: this.#client,
+      recorder: this.#events,
+      database: this.#database,
+      cache: this.#cache,
+      view: this.#view,
       logger,
-      now: () => performance.now(),
+      directory: () => this.#directory,
+      machine: () => this.#machine,
+      membership: () => this.#membership,
+      ports: () => this.#attachments.ports(),
       onChange: () => this.#convergence.whenCalm(),
-      mtuOf: () => this.#machine.podMtu,
+      onBlocks: () => this.#convergence.soon(),
     });
+    this.#addresses = this.#addressing.addresses;
     this.#attachments = new AttachmentService({
       database: this.#database,
       cache: this.#cache,
@@ -164,14 +177,17 @@ export class FabricNode {
       view: this.#view,
       logger,
       onSelf: (node) => this.#membership.knowSelf(node),
-      onBlock: (block, gone) => this.#membership.knowBlock(block, gone),
+      onBlock: (block) => this.#membership.knowBlock(block),
+      onClaim: (claim) => this.#membership.knowClaim(claim),
+      onOwnPod: () => this.#addresses.podsChanged(),
+      onNamespace: () => this.#addresses.podsChanged(),
       onTopology: () => this.#membership.takeTopology(),
-      onViolation: (kind, name, message) => this.#membership.report(kind, name, message),
+      onViolation: (kind, name, message) => logger.warn({ kind, name }, message),
       onSynced: () => {
         this.#membership.dropLostBlocks();
         this.#view.setComplete();
         this.#reactor.revalidateAll();
-        this.#convergence.soon();
+        this.#addresses.podsChanged();
       },
     });
     this.#machine = new Machine({
@@ -185,11 +201,10 @@ export class FabricNode {
       nodeAddresses: () => this.#addresses.nodeAddresses(),
     });
     this.#membership = new Membership({
-      nodeName: config.nodeName,
+      ...this.#addressing,
+      config,
       client: this.#client,
-      events: this.#events,
       view: this.#view,
-      addresses: this.#addresses,
       logger,
       directory: () => this.#directory,
       tunnelAddress: () => this.#machine.tunnelAddress,
@@ -226,6 +241,7 @@ export class FabricNode {
         addresses: this.#addresses,
         attachments: this.#attachments,
         noise: this.#noise,
+        claims: () => this.#directory.claims,
         api: () => ({ connected: this.#directory.connected, synced: this.#directory.synced }),
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,
@@ -251,7 +267,8 @@ export class FabricNode {
     this.#every(neighbourMilliseconds, () => this.#neighbours?.refresh(this.#reactor.tunnelsInUse()));
     this.#every(100, () => this.#reactor.tick());
     this.#every(2000, () => void this.#noise.look());
-    this.#every(5000, () => void this.#membership.collectGarbage());
+    this.#every(tendMilliseconds, () => void this.#membership.tend());
+    this.#every(publishMilliseconds, () => void this.#publishObjects());
     void ageEntries({
       reactor: this.#reactor,
       session: this.#session,
@@ -324,11 +341,13 @@ export class FabricNode {
       this.#machine.uplinkAddresses = state.uplink;
       this.#membership.restore(state);
     }
+    const memory = this.#addressing.memory.restore();
+    for (const { cidr } of memory.blocks) this.#view.setBlock({ cidr, node: this.#config.nodeName });
     const ports = this.#attachments.restore();
-    this.#addresses.restore(ports, state?.nodeAddresses ?? []);
+    this.#addresses.restore(memory, ports, state?.nodeAddresses ?? [], state?.nodeUid ?? "");
     this.#session.restorePods(ports.map(localPortOf));
     this.#restored = true;
-    this.#logger.info({ pods: ports.length, blocks: state?.blocks.length ?? 0 }, "restored from OVSDB");
+    this.#logger.info({ pods: ports.length, blocks: memory.blocks.length }, "restored from OVSDB");
   }
 
   async #ensureHost(): Promise<void> {
@@ -350,13 +369,24 @@ export class FabricNode {
     const state: LocalState = {
       nodeUid: this.#membership.self?.uid ?? readLocalState(this.#cache, this.#config.ovs.bridge)?.nodeUid ?? "",
       ...remembered,
-      blocks: this.#addresses.ownBlocks,
       nodeAddresses: this.#addresses.nodeAddresses(),
       tunnelAddress: this.#machine.tunnelAddress,
       uplink: this.#machine.uplinkAddresses,
     };
     const transaction = writeLocalState(this.#cache, this.#config.ovs.bridge, state);
     if (transaction !== undefined) await this.#database.transact(transaction);
+  }
+
+  async #publishObjects(): Promise<void> {
+    if (this.#publishing || !this.#membership.isInformed) return;
+    this.#publishing = true;
+    try {
+      await this.#addressing.publication.publishObjects();
+    } catch (error) {
+      this.#logger.debug({ err: error }, "status of objects not written yet");
+    } finally {
+      this.#publishing = false;
+    }
   }
 
   /** The database may not name it, and need not be right: the daemon itself is asked. */

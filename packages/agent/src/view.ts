@@ -28,6 +28,8 @@ export interface PodFact {
 
 export interface ClusterNode extends NodeFact {
   readonly uid: string;
+  /** Blocks that it finds none of, as its Node object says. */
+  readonly wishes?: string;
   /** The node's own addresses inside cluster subnets (its `fabric0`). */
   readonly gatewayAddresses: readonly Ip[];
 }

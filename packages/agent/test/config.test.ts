@@ -44,6 +44,7 @@ void describe("a configuration", () => {
         heldPerPort: 64,
         holdMilliseconds: 1000,
       },
+      addresses: { reclaimSeconds: 300, historySeconds: 86_400, stickyOwners: [] },
       sharedNamespaces: ["kube-system"],
       log: { level: "info" },
     });

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { OvsdbClient } from "@beyondfabric/ovsdb";
-import { parseCidr } from "@beyondfabric/packet";
 import { OvsdbServer, until } from "../../ovsdb/test/ovsdb-server.ts";
 import {
   networksOf,
   parseLocalState,
+  poolsOf,
   readLocalState,
   subnetsOf,
   writeLocalState,
@@ -27,9 +27,13 @@ const state: LocalState = {
       spec: { network: "overlay", cidrs: ["10.244.0.0/16", "fd00:244::/64"], default: true },
     },
   ],
-  blocks: [
-    { subnet: "default", cidr: parseCidr("10.244.3.0/24") },
-    { subnet: "default", cidr: parseCidr("fd00:244::300/120") },
+  pools: [
+    {
+      apiVersion,
+      kind: "IPPool",
+      metadata: { name: "web", uid: "w" },
+      spec: { subnet: "default", addresses: ["10.244.9.1-10.244.9.9"] },
+    },
   ],
   nodeAddresses: ["10.244.3.1", "fd00:244::301"],
   tunnelAddress: "10.10.0.11",
@@ -56,7 +60,7 @@ describe("the local state", () => {
     const { client, cache } = await begin();
     assert.equal(readLocalState(cache, "br-int"), undefined);
     assert.equal(writeLocalState(cache, "br-none", state), undefined);
-    for (const each of [state, { ...state, tunnelAddress: undefined, uplink: undefined, blocks: [] }]) {
+    for (const each of [state, { ...state, tunnelAddress: undefined, uplink: undefined, pools: [] }]) {
       await client.transactWithRetry<SwitchTables>((current) => writeLocalState(current, "br-int", each));
       assert.equal(writeLocalState(cache, "br-int", each), undefined);
       const { cache: fresh } = await begin();
@@ -72,15 +76,19 @@ describe("the local state", () => {
       subnetsOf(state).map(({ name }) => name),
       ["default"],
     );
+    assert.deepEqual(
+      poolsOf(state).map(({ name }) => name),
+      ["web"],
+    );
   });
 
-  const written = { format: 1, ...state, blocks: [{ subnet: "default", cidr: "10.244.3.0/24" }] };
+  const written = { format: 1, ...state };
 
   for (const [what, change] of [
     ["another format", { format: 2 }],
     ["networks that are no list", { networks: 7 }],
     ["no subnets", { subnets: undefined }],
-    ["a block that is no CIDR", { blocks: [{ subnet: "default", cidr: "10.244.3.1/24" }] }],
+    ["pools that are no list", { pools: "web" }],
     ["a node address that is none", { nodeAddresses: ["10.244.3"] }],
     ["a tunnel address that is none", { tunnelAddress: "eth1" }],
     ["an uplink without addresses", { uplink: { routes: [] } }],
@@ -112,6 +120,7 @@ describe("the local state", () => {
           if (parsed === undefined) return;
           networksOf(parsed);
           subnetsOf(parsed);
+          poolsOf(parsed);
           assert.deepEqual(parseLocalState(JSON.stringify({ ...JSON.parse(text), invented: 1 })), parsed);
         },
       ),

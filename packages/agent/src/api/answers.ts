@@ -1,9 +1,10 @@
 /** What the local API says, put together from the parts that know it. */
 import { decodeCookie, isVerdictKind, tableName, verdictFromFlow } from "@beyondfabric/datapath";
 import { formatFlow, type FlowEntry } from "@beyondfabric/openflow";
+import type { AddressPhase, IpAddressRecord } from "@beyondfabric/kube/kinds";
 import type { Cache } from "@beyondfabric/ovsdb";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
-import type { AddressService } from "../addresses.ts";
+import type { AddressService } from "../addresses/service.ts";
 import type { AttachmentService } from "../attachment/service.ts";
 import type { AgentConfig } from "../config.ts";
 import { renderMetrics } from "../metrics.ts";
@@ -28,6 +29,8 @@ export interface ApiAnswersOptions {
   readonly attachments: AttachmentService;
   readonly noise: NoiseWatch;
   readonly api: () => { connected: boolean; synced: boolean };
+  /** Claims of the cluster. */
+  readonly claims: () => Iterable<IpAddressRecord>;
   readonly tunnelAddress: () => Ip | undefined;
   readonly switchVersion: () => string | undefined;
 }
@@ -75,7 +78,7 @@ export class ApiAnswers implements ApiSource {
         entryBudget: config.limits.entries,
       },
       api: this.#parts.api(),
-      addresses: addresses.usage(),
+      addresses: addresses.blockUsage(),
       tunnelAddress: this.#parts.tunnelAddress(),
       gatewayAddresses: addresses.nodeAddresses(),
       peers: [...view.nodes.keys()].filter((name) => name !== config.nodeName).length,
@@ -173,9 +176,22 @@ export class ApiAnswers implements ApiSource {
           spoofed: noise.spoofedBy(port.ofport),
         })),
       operations: attachments.operations,
-      addresses: () => addresses.usage(),
+      addresses: () => addresses.blockUsage(),
+      families: () => addresses.usage(),
+      claims: () => claimsByPhase(this.#parts.claims()),
     });
   }
+}
+
+function claimsByPhase(claims: Iterable<IpAddressRecord>): Map<AddressPhase, number> {
+  const counts = new Map<AddressPhase, number>([
+    ["Pending", 0],
+    ["Bound", 0],
+    ["Retained", 0],
+    ["Released", 0],
+  ]);
+  for (const { phase } of claims) counts.set(phase, counts.get(phase)! + 1);
+  return counts;
 }
 
 function podName(port: { namespace: string; name: string }): string {

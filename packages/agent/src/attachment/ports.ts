@@ -30,6 +30,8 @@ export interface PodPort {
    * `external_ids` of its interface, a comma list. Whoever may write there owns the switch.
    */
   readonly allowedSources: readonly Cidr[];
+  /** The addresses have IPAddress objects; they come from no block of the node by right. */
+  readonly claimed: boolean;
 }
 
 /**
@@ -64,6 +66,7 @@ export function portOf(row: InterfaceRow): PodPort | undefined {
     mtu: wholeNumber(id("mtu")),
     created: wholeNumber(id("created")),
     allowedSources: prefixes(id("allowed-sources") ?? ""),
+    claimed: id("claimed") === "true",
   };
 }
 
@@ -108,6 +111,7 @@ export function insertPodPort(cache: Cache<SwitchTables>, bridgeName: string, po
       [`${prefix}subnet`]: port.subnet,
       [`${prefix}mtu`]: String(port.mtu),
       [`${prefix}created`]: String(port.created),
+      ...(port.claimed ? { [`${prefix}claimed`]: "true" } : {}),
     },
   });
   const portUuid = transaction.insert("Port", { name: port.hostInterface, interfaces: [uuid] });

@@ -14,18 +14,20 @@ import {
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { routerMac, type LocalPort } from "@beyondfabric/datapath";
 import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
-import { formatCidr, ipFamily, type Ip } from "@beyondfabric/packet";
+import { formatCidr, ipFamily, type Ip, type Mac } from "@beyondfabric/packet";
 import type { Logger } from "../log.ts";
 import type { SwitchTables } from "../switch/database.ts";
 import { Departures } from "./departures.ts";
-import { macOf } from "./mac.ts";
 import { hostInterfaceName, insertPodPort, localPortOf, podPorts, PortNumbers, type PodPort } from "./ports.ts";
 import { checkPodInterface, makePodPair, removeHostInterface, setUpPodEnd, type Kernel } from "./wiring.ts";
 
-/** Addresses for a pod, from the blocks of this node. */
+/** Addresses for a pod. */
 export interface PodAddresses {
-  /** @throws an error that names subnet, rule and remedy when there is none */
-  allocate(owner: { namespace: string; name: string; uid: string; container: string }): Promise<PodAddressing>;
+  /** @throws an error that names subnet or holder, rule and remedy when there is none */
+  allocate(
+    owner: { namespace: string; name: string; uid: string; container: string },
+    signal?: AbortSignal,
+  ): Promise<PodAddressing>;
   release(container: string): void;
   gatewaysOf(subnet: string): readonly Ip[];
 }
@@ -36,6 +38,9 @@ export interface PodAddressing {
   /** One per family of `addresses`. */
   readonly gateways: readonly Ip[];
   readonly mtu: number;
+  readonly mac: Mac;
+  /** They have objects of their own in the API, rather than coming from a block of the node. */
+  readonly claimed: boolean;
 }
 
 export interface AttachmentServiceOptions {
@@ -182,13 +187,13 @@ export class AttachmentService implements Attachments {
     const undo: (() => void | Promise<void>)[] = [];
     try {
       const owner = { namespace: pod.namespace, name: pod.name, uid: pod.uid ?? "", container: containerId };
-      const addressing = await this.#options.addresses.allocate(owner);
+      const addressing = await this.#options.addresses.allocate(owner, request.signal);
       undo.push(() => this.#options.addresses.release(containerId));
       const port: PodPort = {
         ...owner,
         ifname,
         netns,
-        mac: macOf(addressing.addresses[0]!),
+        mac: addressing.mac,
         addresses: addressing.addresses,
         subnet: addressing.subnet,
         hostInterface: hostInterfaceName(containerId, ifname),
@@ -196,6 +201,7 @@ export class AttachmentService implements Attachments {
         mtu: addressing.mtu,
         created: this.#options.now(),
         allowedSources: [],
+        claimed: addressing.claimed,
       };
       undo.push(() => this.#departures.follow(port));
       await this.#placeFree(port);
@@ -402,6 +408,9 @@ function keyOf(port: PodPort): string {
   return `${port.container}/${port.ifname}`;
 }
 
+/** What mends itself when others have done their part. */
+const waits: ReadonlySet<string> = new Set(["AGENT_API_NEEDED", "AGENT_GRANT_PENDING"]);
+
 /** What the database client says when Open vSwitch is away, or went away in the middle. */
 const absences: ReadonlySet<string> = new Set([
   "OVSDB_DISCONNECTED",
@@ -418,9 +427,11 @@ function asCniError(error: unknown): CniError {
   if (code === "LINK_EXISTS")
     return new CniError(CNI_CODE.interfaceExists, message ?? "", retryRemedy, { cause: error });
   if (code?.startsWith("IPAM_") === true || code === "AGENT_NO_SUBNET") {
-    return new CniError(CNI_CODE.noAddress, `${code}: ${message}`, "`kubectl get addressblocks` shows who owns what", {
-      cause: error,
-    });
+    const remedy = "`kubectl get ipaddresses.beyondfabric.io,addressblocks` shows who has what";
+    return new CniError(CNI_CODE.noAddress, `${code}: ${message}`, remedy, { cause: error });
+  }
+  if (code !== undefined && (code.startsWith("KUBE_") || waits.has(code))) {
+    return new CniError(CNI_CODE.tryAgainLater, `${code}: ${message}`, retryRemedy, { cause: error });
   }
   if (code !== undefined && absences.has(code))
     return new CniError(CNI_CODE.tryAgainLater, `Open vSwitch does not answer: ${code}: ${message}`, retryRemedy, {

@@ -12,7 +12,7 @@ export function blockStore(client: KubeClient): BlockStore {
   return {
     async create(manifest) {
       try {
-        return read(await client.create(addressBlockKind, manifest));
+        return readBlock(await client.create(addressBlockKind, manifest));
       } catch (error) {
         if (isAlreadyExists(error)) return undefined;
         throw error;
@@ -20,7 +20,7 @@ export function blockStore(client: KubeClient): BlockStore {
     },
     async get(name) {
       try {
-        return read(await client.get(addressBlockKind, name));
+        return readBlock(await client.get(addressBlockKind, name));
       } catch (error) {
         if (isNotFound(error)) return undefined;
         throw error;
@@ -36,7 +36,7 @@ export function blockStore(client: KubeClient): BlockStore {
     async lend({ name, uid, resourceVersion }, lent) {
       const change = { metadata: { uid, resourceVersion }, spec: { lent: lent.map(formatCidr) } };
       try {
-        return read(await client.patch(addressBlockKind, name, change));
+        return readBlock(await client.patch(addressBlockKind, name, change));
       } catch (error) {
         if (isNotFound(error) || isConflict(error)) return undefined;
         throw error;
@@ -54,7 +54,8 @@ export function blockStore(client: KubeClient): BlockStore {
   };
 }
 
-function read(raw: unknown): AddressBlock {
+/** @throws AgentError `AGENT_API_REQUEST` for an object that breaks rules */
+export function readBlock(raw: unknown): AddressBlock {
   const parsed = parseAddressBlock(raw);
   if (parsed.ok) return parsed.value;
   throw new AgentError("AGENT_API_REQUEST", parsed.violations.map(formatViolation).join("; "));
@@ -87,7 +88,8 @@ export async function freeBlocks(
   }
 }
 
-async function readNodeUid(client: KubeClient, name: string): Promise<string | undefined> {
+/** UID of the Node of that name, read from the API server; undefined when there is none. */
+export async function readNodeUid(client: KubeClient, name: string): Promise<string | undefined> {
   try {
     return (await client.get<{ metadata: { uid: string } }>(nodeResource, name)).metadata.uid;
   } catch (error) {

@@ -1,29 +1,38 @@
 /**
- * The cluster's facts from list and watch: nodes, pods, blocks, subnets, networks. Above this nobody knows where facts
+ * The cluster's facts from list and watch: nodes, pods, namespaces, and our own kinds. Above this nobody knows where facts
  * come from.
  */
-import { Backoff, ListWatch, nodeResource, podResource, type KubeClient, type Resource } from "@beyondfabric/kube";
+import { Backoff, ListWatch, namespaceResource, nodeResource, podResource } from "@beyondfabric/kube";
+import type { KubeClient, Resource } from "@beyondfabric/kube";
 import {
   addressBlockKind,
   formatViolation,
+  ipAddressKind,
+  ipPoolKind,
   networkKind,
   parseAddressBlock,
+  parseIpAddress,
+  parseIpPool,
   parseNetwork,
   parseSubnet,
   subnetKind,
   type AddressBlock,
+  type IpAddressRecord,
+  type IpPool,
   type Network,
   type Parsed,
   type Subnet,
 } from "@beyondfabric/kube/kinds";
 import type { Logger } from "../log.ts";
 import type { ClusterNode, PodFact, View } from "../view.ts";
-import { nodeRecord, podRecord } from "./records.ts";
+import { claimFact, namespaceRecord, nodeRecord, ownPodRecord, podRecord } from "./records.ts";
+import type { NamespaceRecord, OwnPodRecord } from "./records.ts";
+import { storedObject, type Stored } from "./stored.ts";
 
-/** A parsed object with what is needed to store it again. */
-export interface Stored<T> {
-  readonly value: T;
-  readonly raw: unknown;
+/** A pod as the rest of the cluster sees it, and, of this node, what decides about its addresses. */
+interface PodRecord {
+  readonly fact: PodFact | undefined;
+  readonly own: OwnPodRecord | undefined;
 }
 
 /** Small pages: the memory that a list needs is that of one page, and the kernel gets none of it back. */
@@ -36,7 +45,13 @@ export interface DirectoryOptions {
   /** This node's own Node object. */
   readonly onSelf: (node: ClusterNode) => void;
   readonly onBlock: (block: AddressBlock, gone: boolean) => void;
-  /** Networks or subnets changed. */
+  /** A pod of this node is new, different or gone. */
+  readonly onOwnPod: (pod: OwnPodRecord, gone: boolean) => void;
+  /** A namespace is new, different or gone. */
+  readonly onNamespace: (namespace: NamespaceRecord) => void;
+  /** A claim is new, different or gone; its history is left out. */
+  readonly onClaim: (claim: IpAddressRecord, gone: boolean) => void;
+  /** Networks, subnets or pools changed. */
   readonly onTopology: () => void;
   /** An object that breaks rules. */
   readonly onViolation: (kind: string, name: string, message: string) => void;
@@ -47,10 +62,14 @@ export interface DirectoryOptions {
 export class Directory {
   readonly #options: DirectoryOptions;
   readonly #nodes: ListWatch<ClusterNode>;
-  readonly #pods: ListWatch<PodFact>;
+  readonly #pods: ListWatch<PodRecord>;
+  readonly #namespaces: ListWatch<NamespaceRecord>;
+  readonly #claims: ListWatch<IpAddressRecord>;
+  readonly #pools: ListWatch<Stored<IpPool>>;
   readonly #blocks: ListWatch<AddressBlock>;
   readonly #subnets: ListWatch<Stored<Subnet>>;
   readonly #networks: ListWatch<Stored<Network>>;
+  readonly #podUids = new Set<string>();
   #synced = false;
 
   constructor(options: DirectoryOptions) {
@@ -65,9 +84,45 @@ export class Directory {
         if (node.name !== view.node) view.removeNode(node.name);
       },
     });
-    this.#pods = this.#watch(podResource, podRecord, {
-      changed: (pod) => view.setPod(pod),
-      deleted: (pod) => view.removePod(pod.uid),
+    const pod = (raw: unknown): PodRecord | undefined => {
+      const [fact, own] = [podRecord(raw), ownPodRecord(raw, view.node)];
+      return fact === undefined && own === undefined ? undefined : { fact, own };
+    };
+    this.#pods = this.#watch(podResource, pod, {
+      changed: ({ fact, own }, old) => {
+        const uid = fact?.uid ?? own?.uid;
+        if (uid !== undefined && own?.ended !== true) this.#podUids.add(uid);
+        else if (uid !== undefined) this.#podUids.delete(uid);
+        if (fact !== undefined) view.setPod(fact);
+        else if (old?.fact !== undefined) view.removePod(old.fact.uid);
+        if (own !== undefined) options.onOwnPod(own, false);
+      },
+      deleted: ({ fact, own }) => {
+        this.#podUids.delete(fact?.uid ?? own?.uid ?? "");
+        if (fact !== undefined) view.removePod(fact.uid);
+        if (own !== undefined) options.onOwnPod(own, true);
+      },
+    });
+    this.#namespaces = this.#watch(namespaceResource, namespaceRecord, {
+      changed: (namespace) => options.onNamespace(namespace),
+      deleted: (namespace) => options.onNamespace(namespace),
+    });
+    // Who had an address before is read when it is needed: every node keeps every claim.
+    const claim = (raw: unknown): IpAddressRecord | undefined => {
+      const record = this.#sound("IPAddress", raw, parseIpAddress(raw));
+      return record === undefined ? undefined : { ...record, history: [] };
+    };
+    this.#claims = this.#watch(ipAddressKind, claim, {
+      changed: (record) => {
+        const fact = claimFact(record);
+        if (fact === undefined) view.removeClaim(record.address);
+        else view.setClaim(fact);
+        options.onClaim(record, false);
+      },
+      deleted: (record) => {
+        view.removeClaim(record.address);
+        options.onClaim(record, true);
+      },
     });
     this.#blocks = this.#watch(addressBlockKind, (raw) => this.#sound("AddressBlock", raw, parseAddressBlock(raw)), {
       changed: (block) => {
@@ -81,13 +136,15 @@ export class Directory {
     });
     const stored =
       <T>(kind: string, parse: (raw: unknown) => Parsed<T>) =>
-      (raw: unknown): Stored<T> | undefined => {
-        const value = this.#sound(kind, raw, parse(raw));
-        return value === undefined ? undefined : { value, raw: withoutBallast(raw) };
+      (raw: unknown): Stored<T> => {
+        const parsed = parse(raw);
+        this.#sound(kind, raw, parsed);
+        return storedObject(kind, raw, parsed);
       };
     const topology = { changed: () => options.onTopology(), deleted: () => options.onTopology() };
     this.#subnets = this.#watch(subnetKind, stored("Subnet", parseSubnet), topology);
     this.#networks = this.#watch(networkKind, stored("Network", parseNetwork), topology);
+    this.#pools = this.#watch(ipPoolKind, stored("IPPool", parseIpPool), topology);
   }
 
   get synced(): boolean {
@@ -107,6 +164,7 @@ export class Directory {
     return this.#nodes.records();
   }
 
+  /** Subnets, those that break rules included. */
   get subnets(): Stored<Subnet>[] {
     return [...this.#subnets.records()];
   }
@@ -115,9 +173,45 @@ export class Directory {
     return [...this.#networks.records()];
   }
 
-  /** Networks and subnets have been listed: those that are missing do not exist. */
+  get pools(): Stored<IpPool>[] {
+    return [...this.#pools.records()];
+  }
+
+  subnetNamed(name: string): Stored<Subnet> | undefined {
+    return this.#subnets.store.get(name);
+  }
+
+  /** Whether a pod of that UID is shown that has addresses or is bound to this node, and has not ended. */
+  hasPod(uid: string): boolean {
+    return this.#podUids.has(uid);
+  }
+
+  /** Every claim of the cluster, without history. */
+  get claims(): Iterable<IpAddressRecord> {
+    return this.#claims.records();
+  }
+
+  /** The claim of an address by the name of its object. */
+  claimNamed(name: string): IpAddressRecord | undefined {
+    return this.#claims.store.get(name);
+  }
+
+  namespaceNamed(name: string): NamespaceRecord | undefined {
+    return this.#namespaces.store.get(name);
+  }
+
+  /** A pod of this node by name; undefined for one that is not bound here as far as is known. */
+  ownPod(namespace: string, name: string): OwnPodRecord | undefined {
+    return this.#pods.store.get(name, namespace)?.own;
+  }
+
+  *ownPods(): IterableIterator<OwnPodRecord> {
+    for (const { own } of this.#pods.records()) if (own !== undefined) yield own;
+  }
+
+  /** Networks, subnets and pools have been listed: those that are missing do not exist. */
   get topologyKnown(): boolean {
-    return this.#subnets.synced && this.#networks.synced;
+    return this.#subnets.synced && this.#networks.synced && this.#pools.synced;
   }
 
   start(): void {
@@ -129,13 +223,14 @@ export class Directory {
   }
 
   get #all(): { synced: boolean; connected: boolean; start(): void; stop(): Promise<void> }[] {
-    return [this.#nodes, this.#networks, this.#subnets, this.#blocks, this.#pods];
+    const topology = [this.#networks, this.#subnets, this.#pools];
+    return [this.#nodes, ...topology, this.#blocks, this.#claims, this.#namespaces, this.#pods];
   }
 
   #watch<R>(
     resource: Resource,
     select: (raw: unknown) => R | undefined,
-    handlers: { changed: (record: R) => void; deleted: (record: R) => void },
+    handlers: { changed: (record: R, old: R | undefined) => void; deleted: (record: R) => void },
   ): ListWatch<R> {
     return new ListWatch<R>({
       client: this.#options.client,
@@ -164,13 +259,4 @@ export class Directory {
     this.#options.onViolation(kind, name, parsed.violations.map(formatViolation).join("; "));
     return undefined;
   }
-}
-
-function withoutBallast(raw: unknown): unknown {
-  const { metadata, spec } = raw as {
-    metadata?: { name?: string; uid?: string; creationTimestamp?: string; generation?: number };
-    spec?: unknown;
-  };
-  const { name, uid, creationTimestamp, generation } = metadata ?? {};
-  return { metadata: { name, uid, creationTimestamp, generation }, spec };
 }

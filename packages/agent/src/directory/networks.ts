@@ -5,7 +5,9 @@
 import type { SubnetFact } from "@beyondfabric/datapath";
 import {
   validateNetworks,
+  validatePools,
   validateSubnets,
+  type IpPool,
   type Network,
   type OverlayNetwork,
   type Subnet,
@@ -16,13 +18,28 @@ export interface Topology {
   /** Subnets of sound overlay networks. */
   readonly subnets: readonly Subnet[];
   readonly facts: readonly SubnetFact[];
+  /** Sound pools of those subnets. */
+  readonly pools: readonly IpPool[];
   /** The overlay whose tunnels this node makes; one kind of tunnel port serves all virtual networks of that kind. */
   readonly overlay: OverlayNetwork | undefined;
   readonly vnis: readonly number[];
   readonly violations: readonly Violation[];
 }
 
-export function topologyOf(networks: readonly Network[], subnets: readonly Subnet[]): Topology {
+export const emptyTopology: Topology = {
+  subnets: [],
+  facts: [],
+  pools: [],
+  overlay: undefined,
+  vnis: [],
+  violations: [],
+};
+
+export function topologyOf(
+  networks: readonly Network[],
+  subnets: readonly Subnet[],
+  pools: readonly IpPool[] = [],
+): Topology {
   const violations = [...validateNetworks(networks), ...validateSubnets(subnets)];
   const refused = new Set(violations.map(({ object }) => object));
   const overlays = networks.filter(
@@ -43,8 +60,12 @@ export function topologyOf(networks: readonly Network[], subnets: readonly Subne
       remedy: "create that Network, or name one that exists (`kubectl get networks`)",
     });
   }
+  const poolViolations = validatePools(pools, sound);
+  violations.push(...poolViolations);
+  const refusedPools = new Set(poolViolations.map(({ object }) => object));
   return {
     subnets: sound,
+    pools: pools.filter((pool) => !refusedPools.has(`IPPool/${pool.name}`)),
     facts: sound.flatMap((subnet) =>
       subnet.families.map(({ cidr, gateway }) => ({
         name: subnet.name,

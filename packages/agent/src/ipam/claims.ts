@@ -6,7 +6,7 @@
 import { ownerDigest } from "@beyondfabric/kube/kinds";
 import type { AddressBlock, AddressClaim, AddressHolder, IpAddressRecord, Subnet } from "@beyondfabric/kube/kinds";
 import { formatCidr, ipFamily } from "@beyondfabric/packet";
-import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
+import type { Cidr, Ip, IpFamily, Mac } from "@beyondfabric/packet";
 import * as claims from "./address-claim.ts";
 import type { AddressGrant, ClaimTerms } from "./address-claim.ts";
 import { blockAround } from "./block-parts.ts";
@@ -83,6 +83,8 @@ export interface ClaimWish {
 export interface ClaimRequest extends Omit<ClaimTerms, "subnet"> {
   readonly subnet: Subnet;
   readonly holder: AddressHolder;
+  /** MAC of a pod whose first address this is; absent: `holder.mac`, whatever the address. */
+  readonly macOf?: (address: Ip) => Mac;
   /** At most one per family; all are claimed, or none is. */
   readonly wishes: readonly ClaimWish[];
   /** Candidates whose grant was waited for in vain: given up, and not tried again. */
@@ -117,7 +119,9 @@ type Outcome =
 export async function claim(request: ClaimRequest, environment: ClaimEnvironment): Promise<ClaimOutcome> {
   const held: Exclude<Outcome, { state: "refused" }>[] = [];
   for (const wish of request.wishes) {
-    const outcome = await new FamilyClaim(request, wish, environment).run();
+    const mac = held[0]?.record.holder?.mac;
+    const rest = mac === undefined ? request : { ...request, holder: { ...request.holder, mac }, macOf: () => mac };
+    const outcome = await new FamilyClaim(rest, wish, environment).run();
     if (outcome.state === "refused") {
       for (const { record } of held) {
         await release(record.address, request.holder.podUid, "OtherFamilyRefused", environment);
@@ -233,7 +237,7 @@ class FamilyClaim {
     }
     if (record.holder?.nodeUid === this.#request.holder.nodeUid) return record;
     // The Node was made anew around its pods.
-    return this.#environment.store.update({ ...record, holder: this.#request.holder });
+    return this.#environment.store.update({ ...record, holder: this.#holderOf(record.address) });
   }
 
   async #draw(): Promise<IpAddressRecord | undefined> {
@@ -271,17 +275,23 @@ class FamilyClaim {
   }
 
   #create(address: Ip): Promise<IpAddressRecord | undefined> {
-    const { holder, subnet } = this.#request;
+    const { subnet } = this.#request;
+    const holder = this.#holderOf(address);
     const now = this.#environment.now();
     return this.#environment.store.create(
       claims.newClaim(address, { ...this.#request, subnet: subnet.name }, holder, now),
     );
   }
 
+  #holderOf(address: Ip): AddressHolder {
+    const { holder, macOf } = this.#request;
+    return macOf === undefined ? holder : { ...holder, mac: macOf(address) };
+  }
+
   /** Becomes the holder of an address that has an object; undefined when somebody was faster. */
   async #enter(record: IpAddressRecord): Promise<IpAddressRecord | IpamError | undefined> {
     const { store, reads, now, isAttached } = this.#environment;
-    const { holder } = this.#request;
+    const holder = this.#holderOf(record.address);
     const terms = { ...this.#request, subnet: this.#request.subnet.name };
     if (record.subnet !== terms.subnet) return takenBy(record);
     if (record.holder?.podUid === holder.podUid) return record;

@@ -30,6 +30,7 @@ const port: PodPort = {
   mtu: 1450,
   created: 1_767_323_045_000,
   allowedSources: [],
+  claimed: false,
 };
 
 /** The schema that Open vSwitch on this machine has. */

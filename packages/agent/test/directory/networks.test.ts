@@ -76,7 +76,7 @@ describe("a topology", () => {
   });
 
   it("of nothing is empty", () => {
-    const nothing = { subnets: [], facts: [], overlay: undefined, vnis: [], violations: [] };
+    const nothing = { subnets: [], facts: [], pools: [], overlay: undefined, vnis: [], violations: [] };
     assert.deepEqual(topologyOf([], []), nothing);
   });
 });

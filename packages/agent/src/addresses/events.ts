@@ -1,0 +1,87 @@
+/** What people read about addresses in `kubectl describe`: Events on pods, on IPAddress objects, and on what owns the pods. */
+import type { EventRecorder, EventTarget } from "@beyondfabric/kube";
+import { API_GROUP, API_VERSION, ipAddressName, type IpAddressRecord } from "@beyondfabric/kube/kinds";
+import type { Ip } from "@beyondfabric/packet";
+
+/** A pod as an Event names it. */
+export interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+export class AddressEvents {
+  readonly #recorder: Pick<EventRecorder, "record">;
+
+  constructor(recorder: Pick<EventRecorder, "record">) {
+    this.#recorder = recorder;
+  }
+
+  /** The pod has the address now; it has moved if the one that had it before was another, or on another node. */
+  claimed(record: IpAddressRecord): void {
+    const { holder } = record;
+    if (holder === undefined) return;
+    const last = record.history.at(-1);
+    const hasMoved = last !== undefined && (last.node !== holder.node || last.pod !== holder.pod);
+    const kept = record.owner === undefined ? "" : `, the identity of ${record.owner.kind} ${record.owner.name}`;
+    const pool = record.pool === undefined ? "" : `, of IPPool ${record.pool}`;
+    const about = `${record.address} of Subnet ${record.subnet}${pool}${kept}`;
+    const who = `${holder.namespace}/${holder.pod} on node ${holder.node}`;
+    const before = hasMoved ? `; before: ${last.namespace}/${last.pod} on node ${last.node}` : "";
+    const message = `${who} has ${about}${before}`;
+    const reason = hasMoved ? "AddressMoved" : "AddressClaimed";
+    this.#recorder.record(ofAddress(record), "Normal", reason, message);
+    this.#recorder.record(ofPod({ ...holder, name: holder.pod, uid: holder.podUid }), "Normal", reason, message);
+  }
+
+  released(record: IpAddressRecord, pod: PodName, next: string): void {
+    const message = `${pod.namespace}/${pod.name} has given ${record.address} back; ${next}`;
+    this.#recorder.record(ofAddress(record), "Normal", "AddressReleased", message);
+    this.#recorder.record(ofPod(pod), "Normal", "AddressReleased", message);
+  }
+
+  /** The pod waits for an address; the message names who has it, and what to do. */
+  conflict(pod: PodName, addresses: readonly Ip[], message: string): void {
+    this.#recorder.record(ofPod(pod), "Warning", "AddressConflict", message);
+    for (const address of addresses) {
+      this.#recorder.record(ofAddress({ address }), "Warning", "AddressConflict", message);
+    }
+  }
+
+  /** The pod waits for the owner of the block around an address. */
+  pending(pod: PodName, message: string): void {
+    this.#recorder.record(ofPod(pod), "Normal", "AddressPending", message);
+  }
+
+  /** The pod's annotations, or its namespace's, ask for what cannot be. */
+  refused(pod: PodName, message: string): void {
+    this.#recorder.record(ofPod(pod), "Warning", "AddressRefused", message);
+  }
+
+  /** The pod runs with other addresses than it asked for. */
+  differs(pod: PodName, message: string): void {
+    this.#recorder.record(ofPod(pod), "Warning", "AddressDiffers", message);
+  }
+
+  /** A pool has too few addresses for the workload that draws from it. */
+  poolTooSmall(workload: EventTarget, pool: string | undefined, message: string): void {
+    this.#recorder.record(workload, "Warning", "PoolTooSmall", message);
+    if (pool === undefined) return;
+    this.#recorder.record({ apiVersion, kind: "IPPool", name: pool }, "Warning", "PoolTooSmall", message);
+  }
+}
+
+const apiVersion = `${API_GROUP}/${API_VERSION}`;
+
+function ofPod({ namespace, name, uid }: PodName): EventTarget {
+  return { apiVersion: "v1", kind: "Pod", namespace, name, ...(uid === "" ? {} : { uid }) };
+}
+
+function ofAddress({ address, uid }: { readonly address: Ip; readonly uid?: string }): EventTarget {
+  return {
+    apiVersion,
+    kind: "IPAddress",
+    name: ipAddressName(address),
+    ...(uid === undefined || uid === "" ? {} : { uid }),
+  };
+}

@@ -1,0 +1,79 @@
+/** What the API says of a pod whose interface is asked for: from the watch, or, when that does not show it yet, by one read. */
+import { isNotFound, LabelSet, namespaceResource, podResource, type KubeClient } from "@beyondfabric/kube";
+import { namespaceRecord, ownPodRecord, type NamespaceRecord, type OwnPodRecord } from "./records.ts";
+
+/** The runtime's word for a pod. */
+export interface PodReference {
+  readonly namespace: string;
+  readonly name: string;
+  /** Empty when the runtime does not tell it. */
+  readonly uid: string;
+}
+
+export type PodAnswer =
+  | { readonly state: "known"; readonly pod: OwnPodRecord; readonly namespace: NamespaceRecord }
+  /** The API has no such pod on this node: it is gone, or was never there. */
+  | { readonly state: "absent" }
+  | { readonly state: "unreachable"; readonly cause: unknown };
+
+export interface PodLookupOptions {
+  readonly client: KubeClient;
+  readonly node: string;
+  readonly watched: {
+    ownPod(namespace: string, name: string): OwnPodRecord | undefined;
+    namespaceNamed(name: string): NamespaceRecord | undefined;
+  };
+}
+
+/** How long the API server may take (ms): a pod's start waits for it. */
+const patience = { timeout: 1000, retry: false };
+
+export class PodLookup {
+  readonly #options: PodLookupOptions;
+
+  constructor(options: PodLookupOptions) {
+    this.#options = options;
+  }
+
+  async find(reference: PodReference): Promise<PodAnswer> {
+    try {
+      const pod = await this.#pod(reference);
+      if (pod === undefined) return { state: "absent" };
+      return { state: "known", pod, namespace: await this.#namespace(reference.namespace) };
+    } catch (cause) {
+      return { state: "unreachable", cause };
+    }
+  }
+
+  async #pod(reference: PodReference): Promise<OwnPodRecord | undefined> {
+    const { client, node, watched } = this.#options;
+    const { namespace, name } = reference;
+    const seen = watched.ownPod(namespace, name);
+    if (seen !== undefined && isMeant(seen, reference)) return seen;
+    const pod = await orAbsent(client.get(podResource, name, namespace, patience));
+    const record = pod === undefined ? undefined : ownPodRecord(pod, node);
+    return record !== undefined && isMeant(record, reference) ? record : undefined;
+  }
+
+  async #namespace(name: string): Promise<NamespaceRecord> {
+    const { client, watched } = this.#options;
+    const seen = watched.namespaceNamed(name);
+    if (seen !== undefined) return seen;
+    const raw = await orAbsent(client.get(namespaceResource, name, undefined, patience));
+    return namespaceRecord(raw) ?? { name, annotations: {}, labels: LabelSet.empty };
+  }
+}
+
+/** A static pod has another UID for the runtime than its mirror in the API, which tells it in an annotation. */
+function isMeant(pod: OwnPodRecord, { uid }: PodReference): boolean {
+  return uid === "" || pod.uid === uid || pod.staticUid === uid;
+}
+
+async function orAbsent<T>(request: Promise<T>): Promise<T | undefined> {
+  try {
+    return await request;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
