@@ -48,7 +48,12 @@ function pod({ name, namespace = "default", node, annotations = {}, labels = {},
   };
 }
 
-function workload(kind: "StatefulSet" | "Deployment", name: string, replicas: number, spec: object = {}): object {
+function workload(
+  kind: "StatefulSet" | "Deployment" | "ReplicaSet",
+  name: string,
+  replicas: number,
+  spec: object = {},
+): object {
   const labels = { app: name };
   return {
     apiVersion: "apps/v1",
@@ -242,7 +247,8 @@ describe("addresses", () => {
       spec: { subnet: "default", addresses: ["10.244.210.10-10.244.210.12"] },
     });
     await lab.apply(workload("Deployment", "web", 3, { strategy: { rollingUpdate: { maxSurge: 1 } } }));
-    const owner = { kind: "ReplicaSet", name: "web-5d4", uid: "11111111-2222-3333-4444-555555555555" };
+    await lab.apply(workload("ReplicaSet", "web-5d4", 3));
+    const owner = { kind: "ReplicaSet", name: "web-5d4", uid: await uidOf("replicaset", "web-5d4") };
     const labels = { app: "web", "pod-template-hash": "5d4" };
     const annotations = { "beyondfabric.io/ip-pool": "web" };
     const pods = await made(
@@ -268,12 +274,12 @@ describe("addresses", () => {
       return used === "3/3";
     });
     await lab.apply(pod({ name: "web-5d4-d", node: "node-1", owner, labels, annotations }));
-    await event("Pod", "web-5d4-d", /^AddressConflict/);
+    assert.match(await event("Pod", "web-5d4-d", /^AddressConflict/), /IPPool web has no free address/);
     await gone("web-5d4-b");
     const last = await lab.podReady("web-5d4-d", "default", 90_000);
     assert.ok(pods.some(({ ipv4 }) => ipv4 === last.ipv4));
     await gone("web-5d4-a", "web-5d4-c", "web-5d4-d");
-    await lab.mustKubectl("delete", "deployment", "web", "--cascade=orphan");
+    await lab.mustKubectl("delete", "deployment/web", "replicaset/web-5d4", "--cascade=orphan");
   });
 
   it("a namespace has a subnet of its own; full, it says so; deleted, it waits for its pods and tells their names", async () => {
@@ -384,6 +390,7 @@ describe("addresses", () => {
     } finally {
       await lab.component("-", "apiserver", "start");
     }
+    await until("the API server is back", async () => (await lab.kubectl("get", "nodes")).code === 0);
     await removed("keeper");
     // The mirror of a static pod names the UID by which the runtime knows it.
     const hash = { "kubernetes.io/config.hash": "5f3f6c1e-0000-4000-8000-000000000001" };

@@ -10,6 +10,7 @@ import { candidateAddresses, isCandidate } from "../ipam/candidates.ts";
 import type { NamedPlan, StickyPlan } from "../ipam/choice.ts";
 import { claim, release, type AwaitedGrant, type ClaimEnvironment, type ClaimRequest } from "../ipam/claims.ts";
 import type { NodeIdentity } from "../ipam/blocks.ts";
+import { IpamError } from "../ipam/errors.ts";
 import type { Logger } from "../log.ts";
 import type { DurableMemory, PodClaim } from "./durable-memory.ts";
 import type { AddressEvents } from "./events.ts";
@@ -121,8 +122,9 @@ export class PodClaims {
       const request = this.#request(pod, plan, node, avoid);
       const outcome = await claim(request, environment);
       if (outcome.state === "refused") {
-        this.#options.events.conflict(pod, single(plan), outcome.error.message);
-        throw outcome.error;
+        const error = refusal(plan, outcome.error);
+        this.#options.events.conflict(pod, single(plan), error.message);
+        throw error;
       }
       if (outcome.state === "granted") return await this.#granted(pod, plan, outcome.records);
       const message = pendingMessage(outcome.awaited);
@@ -286,6 +288,13 @@ export function fits(addresses: readonly Ip[], plan: ClaimedPlan): boolean {
     addresses.length === plan.candidates.length &&
     plan.candidates.every((candidates) => addresses.some((address) => isCandidate(candidates, address)))
   );
+}
+
+/** The refusal of one candidate says little where there are many. */
+function refusal(plan: ClaimedPlan, error: IpamError): IpamError {
+  if (plan.kind === "sticky" || error.code !== "IPAM_ADDRESS_TAKEN" || !hasChoice(plan)) return error;
+  const from = plan.pool === undefined ? `${plan.source} lists` : `IPPool ${plan.pool} has`;
+  return new IpamError("IPAM_POOL_EXHAUSTED", `${from} no free address: ${error.message}`, { cause: error });
 }
 
 function hasChoice(plan: ClaimedPlan): boolean {
