@@ -63,7 +63,7 @@ export function readBlock(raw: unknown): AddressBlock {
 
 /**
  * Frees blocks whose nodes are gone; what cannot be freed now is due again later.
- * @param isAttached whether one of this node's own pods has an address inside
+ * @param isAttached whether one of this node's own pods has an ordinary address inside
  */
 export async function freeBlocks(
   due: readonly AddressBlock[],

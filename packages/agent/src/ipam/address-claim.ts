@@ -103,7 +103,9 @@ export function releaseClaim(record: IpAddressRecord, reason: string, now: numbe
   if (record.phase === "Bound" && record.retention !== "Pool" && record.owner !== undefined) {
     return { ...record, holder: undefined, phase: "Retained", since: now, history };
   }
-  return history.length === 0 ? undefined : nobodys({ ...record, history }, now);
+  const last = history.at(-1);
+  // A claim in between that was never confirmed does not make the address younger.
+  return last === undefined ? undefined : nobodys({ ...record, history }, last.until);
 }
 
 /** A retained address whose owner is gone or too small is released at `at`; undefined: it is the owner's again. */

@@ -321,6 +321,15 @@ export class Allocator {
       .map(({ subnet, family }) => ({ subnet, family }));
   }
 
+  /** Whether enough is free without a block that is idle; the last block of a family is never spared. */
+  canSpare(cidr: Cidr): boolean {
+    const found = this.#byPrefix.get(cidr);
+    if (found === undefined || found.pool.blocks.length < 2) return false;
+    const { subnet, family } = found.pool;
+    const usage = this.usage().find((each) => each.subnet === subnet.name && each.family === family);
+    return usage !== undefined && usage.free - found.block.size >= this.#reserveOf(subnet.name, family);
+  }
+
   /** At most a quarter of a block: where blocks are tiny, a node must not claim one after the other for nothing. */
   #reserveOf(subnetName: string, family: IpFamily): bigint {
     const pool = this.#pools.get(poolKey(subnetName, family));

@@ -1,6 +1,14 @@
 /** Blocks, parts of them that were given away, and blocks inside those: who decides about which address. */
-import type { AddressBlock } from "@beyondfabric/kube/kinds";
-import { cidrContains, cidrContainsCidr, cidrOf, cidrSize, cidrsOverlap, formatCidr } from "@beyondfabric/packet";
+import type { AddressBlock, SubnetFamily } from "@beyondfabric/kube/kinds";
+import {
+  cidrContains,
+  cidrContainsCidr,
+  cidrOf,
+  cidrSize,
+  cidrsOverlap,
+  familyBits,
+  formatCidr,
+} from "@beyondfabric/packet";
 import { ipFromBigInt, ipToBigInt } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 
@@ -21,6 +29,20 @@ export function blockAround<Block extends { readonly cidr: Cidr; readonly lent: 
     bound = part.length;
   }
   return undefined;
+}
+
+/** How often a block can be halved until a part of it is lent: it bounds the search for a part, and for whom it belongs to. */
+const MAX_HALVINGS = 6;
+
+/** Length of the smallest parts of a subnet's blocks that are lent: no less than four addresses. */
+export function longestPart({ family, blockLength }: Pick<SubnetFamily, "family" | "blockLength">): number {
+  return Math.max(blockLength, Math.min(blockLength + MAX_HALVINGS, familyBits(family) - 2));
+}
+
+/** Every prefix that a block around the address can have, widest first: to read them by name is cheaper than to list. */
+export function possibleBlocks(family: Pick<SubnetFamily, "family" | "blockLength">, address: Ip): Cidr[] {
+  const count = longestPart(family) - family.blockLength + 1;
+  return Array.from({ length: count }, (_, index) => cidrOf(address, family.blockLength + index));
 }
 
 /** The widest prefixes that cover a block without what is lent of it, in ascending order. */

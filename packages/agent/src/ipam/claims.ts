@@ -298,6 +298,8 @@ class FamilyClaim {
     if (record.phase === "Released") return store.update(claims.claimReleased(record, terms, holder, now()));
     if (!claims.isSameOwner(record.owner, terms.owner)) return takenBy(record);
     if (record.holder === undefined) return store.update(claims.claimRetained(record, terms, holder, now()));
+    // A pod of a pool can have another address: until its node releases this one, it may run on where it is cut off.
+    if (!this.#isExclusive) return takenBy(record);
     const { namespace, pod, podUid } = record.holder;
     if (isAttached?.(podUid) === true) return takenBy(record);
     if ((await reads.podUid(namespace, pod)) === podUid) return takenBy(record);

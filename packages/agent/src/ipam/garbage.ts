@@ -96,7 +96,7 @@ export interface OrphanReads {
 /**
  * Releases one block, if its Node object is truly gone and no pod can have an address of it any more: caches may be late,
  * so the API server is asked once more.
- * @param isAttached whether one of this node's own pods has an address inside
+ * @param isAttached whether one of this node's own pods has an ordinary address inside
  * @returns whether this call removed the block
  */
 export async function releaseOrphan(

@@ -3,7 +3,7 @@
  * of an idle part with most room answers first, the next in line a step later; only the owner gives a part away.
  * Only decisions are here; `own-blocks.ts` does what they say.
  */
-import { cidrSize, familyBits, formatCidr } from "@beyondfabric/packet";
+import { cidrSize, formatCidr } from "@beyondfabric/packet";
 import type { Cidr, IpFamily } from "@beyondfabric/packet";
 import type { AddressBlock } from "@beyondfabric/kube/kinds";
 import { halves, remainder, unclaimedParts } from "./block-parts.ts";
@@ -42,19 +42,17 @@ export function parseWishes(text: string | undefined): BlockWish[] {
   return wishes;
 }
 
-/** How often a block is halved in search of an idle part; it bounds the search where blocks are huge. */
-const MAX_HALVINGS = 6;
-
 /**
- * The largest idle part that a block can do without: never all that is left of it, and no less than four addresses.
- * Upper halves go first, because addresses are handed out from below.
+ * The largest idle part that a block can do without: never all that is left of it. Upper halves go first, because addresses
+ * are handed out from below.
+ * @param longest length of the smallest part, as {@link longestPart} says
  */
 export function partToLend(
   block: { readonly cidr: Cidr; readonly lent: readonly Cidr[] },
+  longest: number,
   isIdle: (part: Cidr) => boolean,
 ): Cidr | undefined {
   const left = remainder(block.cidr, block.lent);
-  const longest = Math.min(block.cidr.length + MAX_HALVINGS, familyBits(block.cidr.family) - 2);
   let row = left.length > 1 ? left : left.flatMap(halves);
   while (row.length > 0) {
     const shortest = Math.min(...row.map((part) => part.length));

@@ -197,7 +197,7 @@ export class OwnBlocks {
    * Mends what differs between the API and what this node remembers: parts that are not known as lent yet; own blocks
    * that it does not use, because an agent died at the wrong moment; blocks that it uses and no longer owns.
    * @param known the blocks of all nodes, synced; the view may be late, so that each finding is read again
-   * @param isAttached whether one of this node's pods has an address inside
+   * @param isAttached whether one of this node's pods has an ordinary address inside
    * @returns the addresses that pods held in blocks that were lost
    */
   sync(
