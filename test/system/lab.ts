@@ -183,7 +183,7 @@ export class Lab {
   /** Entries of a node's bridge as the switch has them, one line each. */
   async flows(node: string): Promise<string[]> {
     const path = `unix:${this.path(node, "ovs/br-int.mgmt")}`;
-    const outcome = await this.node(node, "ovs-ofctl", "-O", "OpenFlow15", "--no-stats", "dump-flows", path);
+    const outcome = await run("ovs-ofctl", ["-O", "OpenFlow15", "--no-stats", "dump-flows", path]);
     if (outcome.code !== 0) throw new Error(`ovs-ofctl on ${node}: ${outcome.stderr}`);
     return outcome.stdout.split("\n").filter((line) => line.includes("actions="));
   }
@@ -297,6 +297,34 @@ export async function until<T>(
 
 export function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** How long Node takes to start and to end on an idle machine that these tests were written on (ms). */
+const idleStart = 40;
+
+/**
+ * How much longer the machine takes for something at the moment than when it is idle; at least 1. Promises about time
+ * are about an idle machine, and two busy cores are shared by everybody.
+ */
+export async function slowness(): Promise<number> {
+  const times: number[] = [];
+  for (let index = 0; index < 5; index++) {
+    const begun = performance.now();
+    await run(process.execPath, ["-e", "0"]);
+    times.push(performance.now() - begun);
+  }
+  times.sort((a, b) => a - b);
+  return Math.max(1, times[2]! / idleStart);
+}
+
+/** The smallest figure of several attempts (ms) must be within the promise, or as much over it as the machine is slow. */
+export async function assertWithin(promised: number, what: string, attempts: readonly number[]): Promise<void> {
+  const best = Math.min(...attempts);
+  const factor = await slowness();
+  console.log(
+    `       ${what}: ${attempts.map(Math.round).join(", ")} ms; promised ${promised} ms, the machine ${factor.toFixed(1)} times slower than idle`,
+  );
+  if (!(best <= promised * factor)) throw new Error(`${what} took ${best} ms, not ${promised * factor} ms at most`);
 }
 
 /** Whether a program exists; tests name what is missing instead of failing somewhere inside. */
