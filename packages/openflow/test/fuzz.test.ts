@@ -86,6 +86,22 @@ const noise = fc
   )
   .map(([type, bytes]) => framed(Buffer.concat([Buffer.from([6, type, 0, 0, 0, 0, 0, 1]), bytes])));
 
+/** What decoding gives, or that it refuses. */
+function outcome(frame: Buffer): unknown {
+  try {
+    return decodeMessage(frame);
+  } catch (error) {
+    return error instanceof OpenFlowDecodeError ? "refused" : error;
+  }
+}
+
+/** The frame as a channel has it: a piece of a chunk, with bytes of others before and behind it. */
+function amidst(frame: Buffer, filler: number): Buffer {
+  const chunk = Buffer.alloc(frame.length + 128, filler);
+  frame.copy(chunk, 64);
+  return chunk.subarray(64, 64 + frame.length);
+}
+
 const runs = Number(process.env["FUZZ_RUNS"] ?? 20_000);
 
 describe("decoding survives", () => {
@@ -95,6 +111,16 @@ describe("decoding survives", () => {
 
   test("golden frames, mutated", () => {
     fc.assert(fc.property(mutated, check), { numRuns: runs });
+  });
+
+  test("and reads nothing beyond the frame, whatever lies there", () => {
+    fc.assert(
+      fc.property(fc.oneof(noise, mutated), (frame) => {
+        const alone = outcome(Buffer.from(new Uint8Array(frame).buffer));
+        for (const filler of [0x00, 0x08, 0xff]) assert.deepStrictEqual(outcome(amidst(frame, filler)), alone);
+      }),
+      { numRuns: runs },
+    );
   });
 
   test("every truncation of every golden frame", () => {
