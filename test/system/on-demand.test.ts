@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { echoServer, Lab, sleep, until, type PodInfo } from "./lab.ts";
+import { assertWithin, attempt, echoServer, Lab, sleep, slowness, until, type Attempt, type PodInfo } from "./lab.ts";
 
 /** Entries that the agent wrote about pairs: the on-demand ones, by the kind in their cookie. */
 function verdictEntries(flows: readonly string[]): string[] {
@@ -54,6 +54,34 @@ describe("entries appear when a packet needs them and go when nobody does", () =
     }
   });
 
+  it("loses, doubles or reorders nothing of a lone first SYN and of what follows it", async () => {
+    const [server] = await lab.pods({ name: "syn", node: "node-2", run: echoServer });
+    // A second SYN, or a second answer to one, is counted where it is sent.
+    const counters = ["TcpPassiveOpens", "TcpExtTCPSynRetrans", "TcpExtTCPOFOQueue"];
+    const read = async (pod: string): Promise<Map<string, number>> => {
+      const { code, stdout, stderr } = await lab.exec(pod, "nstat", "-asz", ...counters);
+      assert.equal(code, 0, stderr);
+      const found = stdout.matchAll(/^(\w+) +(\d+) /gm);
+      return new Map(Array.from(found, ([, name, value]) => [name!, Number(value)]));
+    };
+    for (const address of [server!.ipv4, `[${server!.ipv6}]`]) {
+      const before = [await read("one"), await read("syn")];
+      const said = "echo hello | timeout 10 socat -t 5 -";
+      const { stdout } = await lab.exec("one", "sh", "-c", `${said} TCP:${address}:7000`);
+      assert.equal(stdout, "hello\n");
+      const now = [await read("one"), await read("syn")];
+      const grown = now.map((end, index) => counters.map((name) => end.get(name)! - before[index]!.get(name)!));
+      assert.deepEqual(
+        grown,
+        [
+          [0, 0, 0],
+          [1, 0, 0],
+        ],
+        `${counters.join(", ")} at client and server`,
+      );
+    }
+  });
+
   it("costs a handful of misses for a fresh TCP connection with a megabyte, counted", async () => {
     const [target] = await lab.pods({ name: "fresh", node: "node-3", run: echoServer });
     await sleep(500);
@@ -89,19 +117,23 @@ describe("entries appear when a packet needs them and go when nobody does", () =
     assert.ok(entries.length <= 6, `${entries.length} entries for 40 outside addresses:\n${entries.join("\n")}`);
   });
 
-  it("removes a deleted pod's entries everywhere at once", async () => {
-    const [gone] = await lab.pods({ name: "gone", node: "node-2", run: echoServer });
-    await lab.exec("one", "ping", "-n", "-c", "1", "-W", "3", gone!.ipv4);
-    const about = async (node: string): Promise<string[]> =>
-      (await lab.flows(node)).filter((line) => line.includes(`${gone!.ipv4} `) || line.includes(`${gone!.ipv4},`));
-    assert.ok((await about("node-1")).length > 0 && (await about("node-2")).length > 0);
-    await lab.deletePods("gone");
-    const deleted = Date.now();
-    await until("its entries are gone on both nodes", async () => {
-      const left = [...(await about("node-1")), ...(await about("node-2"))];
-      return left.length === 0;
-    });
-    console.log(`       entries gone ${Date.now() - deleted} ms after the deletion was done`);
+  it("removes a deleted pod's entries everywhere within a second", async () => {
+    const times: Attempt[] = [];
+    for (const name of ["gone-1", "gone-2", "gone-3"]) {
+      const [gone] = await lab.pods({ name, node: "node-2", run: echoServer });
+      await lab.exec("one", "ping", "-n", "-c", "1", "-W", "3", gone!.ipv4);
+      const about = async (node: string): Promise<string[]> =>
+        (await lab.flows(node)).filter((line) => line.includes(`${gone!.ipv4} `) || line.includes(`${gone!.ipv4},`));
+      assert.ok((await about("node-1")).length > 0 && (await about("node-2")).length > 0);
+      await lab.deletePods(name);
+      const deleted = performance.now();
+      await until("its entries are gone on both nodes", async () => {
+        const left = [...(await about("node-1")), ...(await about("node-2"))];
+        return left.length === 0;
+      });
+      times.push(await attempt(performance.now() - deleted));
+    }
+    assertWithin(1000, "entries gone after the deletion", ...times);
   });
 
   it("survives somebody else deleting its entries", async () => {
@@ -152,10 +184,13 @@ describe("one pod's flood of new flows does not take the network from the others
         times.push(Number(time));
       }
     }
+    const factor = await slowness();
     times.sort((a, b) => a - b);
     console.log(
-      `       first packets during the flood: median ${times[times.length >> 1]} ms, worst ${times.at(-1)} ms`,
+      `       first packets during the flood: median ${times[times.length >> 1]} ms, worst ${times.at(-1)} ms; the machine ${factor.toFixed(1)} times slower than idle`,
     );
+    // All but the worst of two dozen: the bench counts thousands.
+    assert.ok(times.at(-2)! < 50 * factor, `${times.join(", ")} ms`);
     const status = await until("the noisy pod is named", async () => {
       const current = await lab.status("node-1");
       return current.noisy.some(({ pod }) => pod === "default/noisy") ? current : undefined;
@@ -164,6 +199,7 @@ describe("one pod's flood of new flows does not take the network from the others
     const sent = await flood;
     assert.equal(sent.code, 0, sent.stderr);
     console.log(`       ${sent.stdout.trim()}`);
+    assert.ok(Number(/sent (\d+)/.exec(sent.stdout)?.[1]) >= 12 * 20_000, "that was no flood");
     const grown = status.memoryBytes - memoryBefore;
     assert.ok(grown < 100 * 1024 * 1024, `the agent grew by ${Math.round(grown / 1048576)} MiB`);
     const metrics = await lab.node("node-1", "curl", "-s", "http://127.0.0.1:9474/metrics");

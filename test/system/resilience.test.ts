@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { echoServer, Lab, run, sleep, until, type PodInfo } from "./lab.ts";
+import {
+  assertWithin,
+  attempt,
+  echoServer,
+  Lab,
+  run,
+  sleep,
+  slowness,
+  until,
+  type Attempt,
+  type PodInfo,
+} from "./lab.ts";
 import { Runtime } from "./runtime.ts";
 import { Conversation, PingStream } from "./traffic.ts";
 
@@ -94,9 +105,7 @@ describe("what dies comes back, and what does not need it goes on", () => {
     const dumped = performance.now();
 
     await lab.component("node-1", "agent", "kill");
-    const back = await untilReady(url);
-    figure(`agent ready ${back} ms after kill -9 (the supervisor's pause included)`);
-    assert.ok(back < 10_000, `${back} ms`);
+    const times = [await attempt(await untilReady(url))];
     const status = await lab.status("node-1");
     assert.equal(status.ready, true);
     assert.equal(status.switch.connected, true);
@@ -126,6 +135,14 @@ describe("what dies comes back, and what does not need it goes on", () => {
       [],
       "entries appeared that were not there before",
     );
+
+    for (let again = 0; again < 2; again++) {
+      // Long enough that its supervisor does not take it for one that cannot run, and pauses longer.
+      await sleep(12_000);
+      await lab.component("node-1", "agent", "kill");
+      times.push(await attempt(await untilReady(url)));
+    }
+    assertWithin(2000, "agent ready after kill -9, its supervisor's pause included", ...times);
   });
 
   it("pods that were created while the agent was away come up after", async () => {
@@ -251,7 +268,9 @@ describe("what dies comes back, and what does not need it goes on", () => {
   }
 
   /** Kills daemons of node-1 under traffic and says how long each kind of traffic was silent (ms). */
-  async function killUnderTraffic(components: readonly string[]): Promise<{ near: number; far: number; lost: number }> {
+  async function killUnderTraffic(
+    components: readonly string[],
+  ): Promise<{ near: Attempt; far: Attempt; lost: number }> {
     await settled("node-1");
     const before = await keptOn("node-1");
     const near = await PingStream.start(lab, "a", pod("b").ipv4);
@@ -272,6 +291,7 @@ describe("what dies comes back, and what does not need it goes on", () => {
         30_000,
       );
     }
+    const factor = await slowness();
     await untilReady(await healthOf(lab, "node-1"));
     await sleep(1500);
     const [nearFigures, farFigures] = [await near.stop(), await far.stop()];
@@ -288,17 +308,17 @@ describe("what dies comes back, and what does not need it goes on", () => {
       500,
     );
     return {
-      near: nearFigures.longestSilence,
-      far: farFigures.longestSilence,
+      near: { milliseconds: nearFigures.longestSilence, slowness: factor },
+      far: { milliseconds: farFigures.longestSilence, slowness: factor },
       lost: nearFigures.lost + farFigures.lost,
     };
   }
 
   it("kill -9 of ovs-vswitchd: the agent restores everything, and traffic resumes", async () => {
     const silence = await killUnderTraffic(["vswitchd"]);
-    figure(`silent for ${silence.near} ms on the node, ${silence.far} ms across nodes`);
-    assert.ok(silence.near > 0 && silence.near < 15_000, `${silence.near} ms on the node`);
-    assert.ok(silence.far > 0 && silence.far < 15_000, `${silence.far} ms across nodes`);
+    assert.ok(silence.near.milliseconds > 0 && silence.far.milliseconds > 0, "the switch was not killed");
+    assertWithin(3000, "traffic on the node resumed after kill -9 of ovs-vswitchd", silence.near);
+    assertWithin(3000, "traffic across nodes resumed after kill -9 of ovs-vswitchd", silence.far);
   });
 
   it("kill -9 of ovsdb-server: traffic does not notice, and pods can be created after", async () => {
@@ -313,8 +333,8 @@ describe("what dies comes back, and what does not need it goes on", () => {
 
   it("kill -9 of both at once", async () => {
     const silence = await killUnderTraffic(["ovsdb", "vswitchd"]);
-    figure(`silent for ${silence.near} ms on the node, ${silence.far} ms across nodes`);
-    assert.ok(silence.near < 15_000 && silence.far < 15_000);
+    assertWithin(3000, "traffic on the node resumed after kill -9 of both", silence.near);
+    assertWithin(3000, "traffic across nodes resumed after kill -9 of both", silence.far);
     const [made] = await lab.pods({ name: "after-both", node: "node-1", run: echoServer });
     await pingOnce(lab, "c", made!.ipv4);
     await lab.deletePods("after-both");
@@ -409,7 +429,7 @@ describe("what dies comes back, and what does not need it goes on", () => {
     await lab.deletePods("after-api");
   });
 
-  it("a deleted pod's entries are gone on every node at once", async () => {
+  it("a deleted pod's entries are gone on every node within a second, packets still going to it", async () => {
     const [gone] = await lab.pods({ name: "gone", node: "node-2", run: echoServer });
     const streams = [
       await PingStream.start(lab, "a", gone!.ipv4),
@@ -435,10 +455,10 @@ describe("what dies comes back, and what does not need it goes on", () => {
         }
         return true;
       },
-      5_000,
+      30_000,
       20,
     );
-    figure(`entries gone ${Math.round(performance.now() - deleted)} ms after kubectl delete returned`);
+    assertWithin(1000, "entries gone after kubectl delete returned", await attempt(performance.now() - deleted));
     for (const stream of streams) await stream.stop();
   });
 });
