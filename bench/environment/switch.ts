@@ -65,7 +65,7 @@ export class Switch {
       environment,
     );
     await until("ovsdb-server", 20_000, () => existsSync(join(directory, "db.sock")));
-    run(["ovs-vsctl", `--db=unix:${join(directory, "db.sock")}`, "--no-wait", "init"]);
+    run(["ovs-vsctl", `--db=unix:${join(directory, "db.sock")}`, "--retry", "--no-wait", "init"]);
     const daemon = site.start(
       namespace,
       ["ovs-vswitchd", "--pidfile", ...options, `unix:${join(directory, "db.sock")}`],

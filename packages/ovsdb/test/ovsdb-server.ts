@@ -86,7 +86,12 @@ export class OvsdbServer {
       { stdio: "ignore", env: { ...process.env, OVS_RUNDIR: this.directory } },
     );
     endWithProcess(this.#switch);
-    await until("the switch's control socket", () => existsSync(join(this.directory, "ovs-vswitchd.ctl")));
+    await until("the switch", () =>
+      this.appctl("version").then(
+        () => true,
+        () => false,
+      ),
+    );
   }
 
   async stopSwitch(): Promise<void> {
@@ -106,9 +111,9 @@ export class OvsdbServer {
     return stdout.trim();
   }
 
-  /** Runs ovs-vsctl on this server and returns what it prints. */
+  /** Runs ovs-vsctl on this server and returns what it prints. It waits: a socket is there a moment before it listens. */
   async vsctl(...args: string[]): Promise<string> {
-    const { stdout } = await run("ovs-vsctl", [`--db=${this.address}`, "--timeout=20", ...args]);
+    const { stdout } = await run("ovs-vsctl", [`--db=${this.address}`, "--retry", "--timeout=20", ...args]);
     return stdout.trim();
   }
 

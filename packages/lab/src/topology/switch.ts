@@ -69,7 +69,8 @@ export async function startSwitch(processes: SwitchProcesses, timeoutMs = 20_000
   const deadline = performance.now() + timeoutMs;
   await processes.database.start();
   const socket = join(processes.runDirectory, "db.sock");
-  const vsctl = ["ovs-vsctl", `--db=unix:${socket}`, "--timeout=10"];
+  // With patience: the socket is there a moment before the server listens on it.
+  const vsctl = ["ovs-vsctl", `--db=unix:${socket}`, "--retry", "--timeout=10"];
   for (;;) {
     const reachable = await access(socket).then(
       () => true,

@@ -1,6 +1,5 @@
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,17 +21,22 @@ export class OpenVswitch {
 
   static async start(): Promise<OpenVswitch> {
     const ovs = new OpenVswitch(await mkdtemp(join(tmpdir(), "bf-channel-")));
-    const file = join(ovs.directory, "conf.db");
-    await run("ovsdb-tool", ["create", file, "/usr/share/openvswitch/vswitch.ovsschema"]);
-    ovs.#database = ovs.#spawn("ovsdb-server", [
-      `--remote=p${ovs.#db}`,
-      `--unixctl=${join(ovs.directory, "db.ctl")}`,
-      file,
-    ]);
-    await until("the database", () => existsSync(join(ovs.directory, "db.sock")));
-    await ovs.vsctl("--no-wait", "init");
-    await ovs.startSwitch();
-    return ovs;
+    try {
+      const file = join(ovs.directory, "conf.db");
+      await run("ovsdb-tool", ["create", file, "/usr/share/openvswitch/vswitch.ovsschema"]);
+      ovs.#database = ovs.#spawn("ovsdb-server", [
+        `--remote=p${ovs.#db}`,
+        `--unixctl=${join(ovs.directory, "db.ctl")}`,
+        file,
+      ]);
+      await ovs.vsctl("--no-wait", "init");
+      await ovs.startSwitch();
+      return ovs;
+    } catch (error) {
+      // A child that is left keeps the test's process from ending.
+      await ovs.destroy();
+      throw error;
+    }
   }
 
   get #db(): string {
@@ -51,8 +55,12 @@ export class OpenVswitch {
       "--disable-system",
       `--unixctl=${join(this.directory, "switch.ctl")}`,
     ]);
-    await until("the switch", () => existsSync(join(this.directory, "switch.ctl")));
-    await this.vsctl("show");
+    await until("the switch", () =>
+      this.appctl("version").then(
+        () => true,
+        () => false,
+      ),
+    );
   }
 
   async killSwitch(): Promise<void> {
@@ -69,8 +77,9 @@ export class OpenVswitch {
     this.#switch?.kill("SIGCONT");
   }
 
+  /** Runs ovs-vsctl, which waits for the server: its socket is there a moment before it listens. */
   async vsctl(...args: string[]): Promise<string> {
-    return (await run("ovs-vsctl", [`--db=${this.#db}`, "--timeout=20", ...args])).stdout.trim();
+    return (await run("ovs-vsctl", [`--db=${this.#db}`, "--retry", "--timeout=20", ...args])).stdout.trim();
   }
 
   async ofctl(command: string, bridge: string, ...args: string[]): Promise<string> {

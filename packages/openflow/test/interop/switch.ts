@@ -55,8 +55,8 @@ export async function startSwitch(ports: number): Promise<TestSwitch> {
   try {
     await call("ovsdb-tool", ["create", `${directory}/conf.db`, "/usr/share/openvswitch/vswitch.ovsschema"]);
     start("ovsdb-server", [`${directory}/conf.db`, `--remote=punix:${directory}/db.sock`, "--no-chdir"]);
-    await until(() => existsSync(`${directory}/db.sock`), "ovsdb-server");
-    await call("ovs-vsctl", [`--db=${database}`, "--no-wait", "init"]);
+    // It waits for the server: a socket is there a moment before anybody listens.
+    await call("ovs-vsctl", [`--db=${database}`, "--retry", "--no-wait", "init"]);
     start("ovs-vswitchd", [database, "--enable-dummy", "--disable-system", "--no-chdir", `--unixctl=${directory}/ctl`]);
     const created = ["--", "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=dummy", "fail_mode=secure"];
     for (let i = 1; i <= ports; i++) {
