@@ -28,8 +28,11 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
       const isContainer = data.details.type === "suite" || data.name === data.file || file === data.name;
       if (event.type === "test:pass") {
         if (isContainer) continue;
-        if (data.skip !== undefined && data.skip !== false) skipped++;
-        else passed++;
+        if (data.skip !== undefined && data.skip !== false) {
+          skipped++;
+          continue;
+        }
+        passed++;
         const entry = perFile.get(file) ?? { passed: 0, ms: 0 };
         entry.passed++;
         entry.ms += data.details.duration_ms;

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { echoServer, Lab, run, sleep, until, type PodInfo } from "./lab.ts";
+import { echoServer, Lab, podObject, run, sleep, until, type PodInfo } from "./lab.ts";
 import { Runtime, type Belongings, type CniAnswer } from "./runtime.ts";
 
 const figure = (text: string): void => console.log(`       ${text}`);
@@ -50,19 +50,6 @@ async function eventOn(lab: Lab, kind: string, name: string, about: RegExp): Pro
     60_000,
     250,
   );
-}
-
-function podOn(node: string, name: string): object {
-  return {
-    apiVersion: "v1",
-    kind: "Pod",
-    metadata: { name, namespace: "default" },
-    spec: {
-      nodeName: node,
-      terminationGracePeriodSeconds: 0,
-      containers: [{ name: "main", image: "host", command: ["sh", "-c", echoServer] }],
-    },
-  };
 }
 
 describe("bad input is refused with a reason and leaves nothing behind", () => {
@@ -511,7 +498,7 @@ describe("addresses that run out", () => {
     let count = 0;
     for (;;) {
       const name = `pod-${count}`;
-      await lab.apply(podOn("node-1", name));
+      await lab.apply(podObject({ name, node: "node-1", run: echoServer }));
       if ((await lab.podReady(name, "default", 6_000).catch(() => undefined)) === undefined) break;
       count++;
       assert.ok(count < 8, "eight addresses do not run out");

@@ -221,7 +221,8 @@ function podInfo({ metadata, spec, status }: RawPod): PodInfo | undefined {
   };
 }
 
-function podObject(spec: PodSpec): object {
+/** The pod as an object, for tests that do not wait until it is ready. */
+export function podObject(spec: PodSpec): object {
   return {
     apiVersion: "v1",
     kind: "Pod",

@@ -5,6 +5,7 @@ import {
   attempt,
   echoServer,
   Lab,
+  podObject,
   run,
   sleep,
   slowness,
@@ -147,16 +148,7 @@ describe("what dies comes back, and what does not need it goes on", () => {
 
   it("pods that were created while the agent was away come up after", async () => {
     await lab.component("node-1", "agent", "stop");
-    await lab.apply({
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: { name: "meanwhile", namespace: "default" },
-      spec: {
-        nodeName: "node-1",
-        terminationGracePeriodSeconds: 0,
-        containers: [{ name: "main", image: "host", command: ["sh", "-c", echoServer] }],
-      },
-    });
+    await lab.apply(podObject({ name: "meanwhile", node: "node-1", run: echoServer }));
     const message = await until("the runtime says why the pod waits", async () => {
       const { stdout } = await lab.kubectl("get", "events", "-o", "json");
       const { items } = JSON.parse(stdout) as { items: { message: string; involvedObject: { name: string } }[] };
@@ -595,15 +587,6 @@ describe("a switch that starts anew, and a node that is removed", () => {
   });
 
   function waiting(name: string): object {
-    return {
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: { name, namespace: "default" },
-      spec: {
-        nodeName: "node-1",
-        terminationGracePeriodSeconds: 0,
-        containers: [{ name: "main", image: "host", command: ["sh", "-c", echoServer] }],
-      },
-    };
+    return podObject({ name, node: "node-1", run: echoServer });
   }
 });

@@ -54,7 +54,8 @@ export function readLabConfig(file: string | undefined, overrides: LabOverrides 
   let document: unknown;
   if (file !== undefined) {
     try {
-      document = load(readFileSync(file, "utf8"));
+      // Through JSON: the supervisor gets it so, and YAML can name a value inside of itself, which has no end.
+      document = JSON.parse(JSON.stringify(load(readFileSync(file, "utf8")) ?? null));
     } catch (error) {
       throw new LabError("LAB_BAD_CONFIG", `${file}: ${messageOf(error)}`, { cause: error });
     }

@@ -59,6 +59,8 @@ describe("a lab's configuration", () => {
     const file = join(directory, "broken.yaml");
     writeFileSync(file, "nodes: [\n");
     assert.throws(() => readLabConfig(file), { code: "LAB_BAD_CONFIG", message: /broken\.yaml/ });
+    writeFileSync(file, "agent: &a\n  limits: *a\n");
+    assert.throws(() => readLabConfig(file), { code: "LAB_BAD_CONFIG", message: /broken\.yaml.*circular/ });
     assert.throws(() => readLabConfig(join(directory, "absent.yaml")), {
       code: "LAB_BAD_CONFIG",
       message: /absent\.yaml/,
