@@ -7,7 +7,7 @@ import type { AddressBlock, IpAddressRecord, Subnet } from "@beyondfabric/kube/k
 import { assignableIntervals, cidrInterval, clip, intervalsSize, subnetFamily } from "@beyondfabric/kube/kinds";
 import { formatCidr, type Cidr, type IpFamily } from "@beyondfabric/packet";
 import type { Allocator } from "../ipam/allocator.ts";
-import { remainder } from "../ipam/block-parts.ts";
+import { longestPart, remainder } from "../ipam/block-parts.ts";
 import type { BlockStore, NodeIdentity } from "../ipam/blocks.ts";
 import type { AddressStore } from "../ipam/claims.ts";
 import { IpamError } from "../ipam/errors.ts";
@@ -212,9 +212,12 @@ export class BlockKeeper {
   async #answerWishes(): Promise<void> {
     const { known, allocator, now, logger, onChange } = this.#options;
     for (const wish of this.#lender.due(known.wishes(), [...known.blocks()], now())) {
+      const subnet = this.#options.subnet(wish.subnet);
+      const family = subnet === undefined ? undefined : subnetFamily(subnet, wish.family);
+      if (family === undefined) continue;
       for (const block of this.own.list()) {
         if (block.subnet !== wish.subnet || block.cidr.family !== wish.family) continue;
-        const part = partToLend(block, (each) => allocator.isIdle(each));
+        const part = partToLend(block, longestPart(family), (each) => allocator.isIdle(each));
         if (part === undefined) continue;
         await this.own.lend(block.cidr, part);
         logger.info({ part: formatCidr(part), subnet: wish.subnet }, "gave a part of a block away");

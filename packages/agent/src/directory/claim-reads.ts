@@ -7,12 +7,10 @@ import {
   type AddressBlock,
   type Subnet,
 } from "@beyondfabric/kube/kinds";
-import { cidrOf, familyBits, ipFamily, type Ip } from "@beyondfabric/packet";
+import { ipFamily, type Ip } from "@beyondfabric/packet";
+import { possibleBlocks } from "../ipam/block-parts.ts";
 import type { ClaimReads } from "../ipam/claims.ts";
 import { readBlock } from "./block-store.ts";
-
-/** A part of a block that is lent is at most so much longer than the block, and never smaller than four addresses. */
-const longestPart = 6;
 
 export function claimReads(client: KubeClient, options: RequestOptions = {}): ClaimReads {
   const get = async <T>(read: Promise<T>): Promise<T | undefined> => {
@@ -27,15 +25,7 @@ export function claimReads(client: KubeClient, options: RequestOptions = {}): Cl
     async blocksAround(subnet: Subnet, address: Ip): Promise<AddressBlock[]> {
       const family = subnetFamily(subnet, ipFamily(address));
       if (family === undefined) return [];
-      // A block has one name for its prefix: reading the few that are possible is cheaper than listing all.
-      const last = Math.max(
-        family.blockLength,
-        Math.min(family.blockLength + longestPart, familyBits(family.family) - 2),
-      );
-      const names: string[] = [];
-      for (let length = family.blockLength; length <= last; length++) {
-        names.push(addressBlockName(cidrOf(address, length)));
-      }
+      const names = possibleBlocks(family, address).map(addressBlockName);
       const found = await Promise.all(
         names.map((name) => get(client.get<unknown>(addressBlockKind, name, undefined, options))),
       );
