@@ -405,11 +405,11 @@ export class AddressService implements PodAddresses {
     return false;
   }
 
-  /** Whether a pod of this node, or the node itself, has an address inside. */
+  /** Whether a pod of this node, or the node itself, has an ordinary address inside. */
   holdsInside(cidr: Cidr): boolean {
     const isInside = (address: Ip): boolean => ipFamily(address) === cidr.family && cidrContains(cidr, address);
     for (const { addresses } of this.allocator.allocations()) if (addresses.some(isInside)) return true;
-    for (const { addresses } of this.#options.ports()) if (addresses.some(isInside)) return true;
+    for (const { addresses, claimed } of this.#options.ports()) if (!claimed && addresses.some(isInside)) return true;
     return false;
   }
 

@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
+import { ownerState } from "../../src/directory/owner-states.ts";
 import {
+  claimFact,
   gatewayAddressesAnnotation,
+  namespaceRecord,
   nodeRecord,
+  ownPodRecord,
   podRecord,
   tunnelAddressAnnotation,
 } from "../../src/directory/records.ts";
+import { claim, kept } from "../addresses/objects.ts";
 
 const pod = {
   metadata: { name: "web", namespace: "shop", uid: "u1", creationTimestamp: "2026-01-02T03:04:05Z" },
@@ -99,5 +104,91 @@ describe("a node of the API", () => {
       }),
       { numRuns: 1000 },
     );
+  });
+});
+
+describe("a pod of this node", () => {
+  const own = {
+    metadata: {
+      ...pod.metadata,
+      annotations: {
+        "beyondfabric.io/ip": "10.244.1.5",
+        "ovn.kubernetes.io/ip_pool": "web",
+        "example.org/large": "x".repeat(1000),
+      },
+      labels: { app: "web" },
+      ownerReferences: [
+        { apiVersion: "v1", kind: "Other", name: "o", uid: "1" },
+        { apiVersion: "apps/v1", kind: "StatefulSet", name: "db", uid: "2", controller: true },
+      ],
+    },
+    spec: { nodeName: "node-1" },
+    status: { phase: "Pending" },
+  };
+
+  it("is known before it has an address, with what decides about it and no more", () => {
+    const record = ownPodRecord(own, "node-1");
+    assert.deepEqual(record?.annotations, { "beyondfabric.io/ip": "10.244.1.5", "ovn.kubernetes.io/ip_pool": "web" });
+    assert.deepEqual(record?.controller, { apiVersion: "apps/v1", kind: "StatefulSet", name: "db", uid: "2" });
+    assert.equal(record?.labels.get("app"), "web");
+    assert.deepEqual([record?.leaving, record?.ended], [false, false]);
+  });
+
+  it("is none that runs elsewhere, is bound nowhere, or shares its node's network", () => {
+    assert.equal(ownPodRecord(own, "node-2"), undefined);
+    assert.equal(ownPodRecord({ ...own, spec: {} }, "node-1"), undefined);
+    assert.equal(ownPodRecord({ ...own, spec: { nodeName: "node-1", hostNetwork: true } }, "node-1"), undefined);
+  });
+
+  it("says that it is on its way out, and that it has ended", () => {
+    const leaving = { ...own, metadata: { ...own.metadata, deletionTimestamp: "2026-01-01T00:00:00Z" } };
+    assert.equal(ownPodRecord(leaving, "node-1")?.leaving, true);
+    assert.equal(ownPodRecord({ ...own, status: { phase: "Failed" } }, "node-1")?.ended, true);
+  });
+
+  it("and a namespace that are malformed never throw, and what is kept has the right types", () => {
+    fc.assert(
+      fc.property(anyMangled(own), (raw) => {
+        const record = ownPodRecord(raw, "node-1");
+        const namespace = namespaceRecord(raw);
+        for (const each of [record, namespace]) {
+          if (each === undefined) continue;
+          assert.ok(Object.values(each.annotations).every((value) => typeof value === "string"));
+          assert.ok([...each.labels].every(([, value]) => typeof value === "string"));
+        }
+        if (record?.controller !== undefined) {
+          assert.ok(Object.values(record.controller).every((value) => typeof value === "string"));
+        }
+        ownerState(raw);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe("a claim as a fact", () => {
+  it("names its holder and whether the address is its to use", () => {
+    const bound = claim("default", "10.244.1.5");
+    const holder = { kind: "pod", name: "shop/web", node: "node-1", uid: "w" };
+    assert.deepEqual(claimFact(bound), { address: "10.244.1.5", bound: true, holder });
+    assert.equal(claimFact({ ...bound, phase: "Pending" })?.bound, false);
+    const owner = { apiVersion: "apps/v1", kind: "StatefulSet", namespace: "shop", name: "db", uid: "", slot: "db-0" };
+    assert.deepEqual(claimFact({ ...kept("default", "10.244.1.5", "Retained"), owner }), {
+      address: "10.244.1.5",
+      bound: false,
+      keptFor: "StatefulSet shop/db",
+    });
+  });
+
+  it("is none once anybody may have the address", () => {
+    assert.equal(claimFact(kept("default", "10.244.1.5", "Released")), undefined);
+  });
+});
+
+describe("an owner", () => {
+  it("has the numbers of its specification, and none that it lacks", () => {
+    const set = { metadata: { uid: "s" }, spec: { replicas: 3, ordinals: { start: 5 } } };
+    assert.deepEqual(ownerState(set), { exists: true, uid: "s", replicas: 3, start: 5 });
+    assert.deepEqual(ownerState({ metadata: { uid: "d" }, spec: {} }), { exists: true, uid: "d" });
   });
 });
