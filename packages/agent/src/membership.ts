@@ -3,8 +3,14 @@
  * blocks and claims that concern it. Takes what the directory tells, tells the others what they must know, and looks after
  * what nobody else does.
  */
-import { type KubeClient, nodeResource } from "@beyondfabric/kube";
-import { type AddressBlock, formatViolation, type IpAddressRecord } from "@beyondfabric/kube/kinds";
+import { type EventRecorder, type KubeClient, nodeResource } from "@beyondfabric/kube";
+import {
+  type AddressBlock,
+  API_GROUP,
+  API_VERSION,
+  formatViolation,
+  type IpAddressRecord,
+} from "@beyondfabric/kube/kinds";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { ClaimCollector } from "./addresses/claim-collector.ts";
 import type { Publication } from "./addresses/publication.ts";
@@ -16,7 +22,7 @@ import { emptyTopology, topologyOf, type Topology } from "./directory/networks.t
 import type { OwnerStates } from "./directory/owner-states.ts";
 import { gatewayAddressesAnnotation, tunnelAddressAnnotation } from "./directory/records.ts";
 import type { AddressStore, ClaimReads } from "./ipam/claims.ts";
-import { BlockGarbage } from "./ipam/garbage.ts";
+import { BlockGarbage, placeInLine } from "./ipam/garbage.ts";
 import { formatWishes, parseWishes, WANTS_BLOCK_ANNOTATION, type BlockWish } from "./ipam/lending.ts";
 import { networksOf, poolsOf, subnetsOf, type LocalState } from "./local-state.ts";
 import type { Logger } from "./log.ts";
@@ -24,9 +30,13 @@ import type { ClusterNode, View } from "./view.ts";
 
 const blockGarbage = { graceMilliseconds: 10_000, stepMilliseconds: 10_000 };
 
+/** Kinds that only agents write; what people write says itself what is wrong with it, in a condition. */
+const agentKinds: ReadonlySet<string> = new Set(["AddressBlock", "IPAddress"]);
+
 export interface MembershipOptions {
   readonly config: Pick<AgentConfig, "nodeName" | "addresses">;
   readonly client: KubeClient;
+  readonly events: EventRecorder;
   readonly view: View;
   readonly addresses: AddressService;
   readonly publication: Publication;
@@ -216,6 +226,16 @@ export class Membership {
     if (this.#blockGarbage === undefined || self === undefined) return;
     const due = this.#blockGarbage.due(blocks, Array.from(nodes), performance.now());
     await freeBlocks(due, client, logger, self, (cidr) => addresses.holdsInside(cidr));
+  }
+
+  /** Says on an object of the agents' own, which somebody spoilt, that it breaks a rule; one node of all does. */
+  report(kind: string, name: string, message: string): void {
+    const { directory, events, logger } = this.#options;
+    logger.warn({ kind, name }, message);
+    const self = this.#self;
+    if (agentKinds.has(kind) && self !== undefined && placeInLine(name, self, [...directory().nodes]) <= 0) {
+      events.record({ apiVersion: `${API_GROUP}/${API_VERSION}`, kind, name }, "Warning", "Refused", message);
+    }
   }
 
   #useTopology(topology: Topology): void {

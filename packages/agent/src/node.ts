@@ -182,7 +182,7 @@ export class FabricNode {
       onOwnPod: () => this.#addresses.podsChanged(),
       onNamespace: () => this.#addresses.podsChanged(),
       onTopology: () => this.#membership.takeTopology(),
-      onViolation: (kind, name, message) => logger.warn({ kind, name }, message),
+      onViolation: (kind, name, message) => this.#membership.report(kind, name, message),
       onSynced: () => {
         this.#membership.dropLostBlocks();
         this.#view.setComplete();
@@ -202,6 +202,7 @@ export class FabricNode {
     });
     this.#membership = new Membership({
       ...this.#addressing,
+      events: this.#events,
       config,
       client: this.#client,
       view: this.#view,

@@ -91,11 +91,12 @@ function locate(address: Ip, facts: Facts): Location {
   if (claim !== undefined) {
     return { at: "absent", why: `${address} is kept for ${claim.keptFor ?? "its owner"} and no pod holds it` };
   }
+  // Even an address of an own block may have been claimed for a pod elsewhere.
+  if (!facts.complete) return { at: "unknown", why: "facts-incomplete" };
   const block = facts.blockOf(address);
   if (block?.node === facts.node) {
     return { at: "absent", why: `${address} lies in block ${formatCidr(block.cidr)} of this node and no pod holds it` };
   }
-  if (!facts.complete) return { at: "unknown", why: "facts-incomplete" };
   if (block === undefined) return { at: "unowned", subnet };
   return { at: "unknown", why: "destination-unknown" };
 }
@@ -250,7 +251,8 @@ function decideIngress(question: Question, facts: Facts): Decision {
   // that nobody has published yet belongs to its block.
   const claim = facts.claimAt(source);
   const presumed = claim === undefined ? facts.blockOf(source)?.node : claim.bound ? claim.holder?.node : undefined;
-  const owner = facts.endpointAt(source)?.node ?? presumed;
+  const holder = facts.endpointAt(source);
+  const owner = holder?.node ?? presumed;
   if (owner === undefined) {
     if (!facts.complete) {
       dependsOn.push("complete");
@@ -268,6 +270,10 @@ function decideIngress(question: Question, facts: Facts): Decision {
     );
   }
   if (owner === facts.node || ownerAddress !== tunnelSource) {
+    if (!facts.complete && holder === undefined && claim === undefined) {
+      dependsOn.push("complete");
+      return hold("facts-incomplete", source, `whether ${source} was claimed for a pod elsewhere is not known yet`);
+    }
     return deny(
       "tunnel-source-forged",
       `${source} belongs to node ${owner}${ownerAddress === undefined ? "" : ` at ${ownerAddress}`} but the tunnel packet came from ${tunnelSource}`,

@@ -240,6 +240,12 @@ describe("decide", () => {
     for (const destination of ["10.244.200.9", "10.244.2.60", "192.0.2.1"]) {
       assert.equal(decide(pod("10.244.1.5", destination), young).verdict, "hold", destination);
     }
+    // An address of a block may have been claimed for a pod on another node than the block's.
+    assert.equal(decide(pod("10.244.1.5", "10.244.1.60"), young).verdict, "hold");
+    assert.equal(decide(tunnel("10.10.0.12", "10.244.1.60", "10.244.1.5"), young).verdict, "hold");
+    assert.equal(decide(tunnel("10.10.0.13", "10.244.2.60", "10.244.1.5"), young).verdict, "hold");
+    // What has a holder that is known is none of those.
+    assert.equal(decide(tunnel("10.10.0.13", "10.244.1.6", "10.244.1.5"), young).verdict, "deny");
     assert.equal(decide(pod("10.244.1.5", "10.244.1.6"), young).verdict, "allow");
   });
 

@@ -76,6 +76,7 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
       violations: () => membership().topology.violations,
       blocks: () => directory().blocks,
       claims: () => directory().claims,
+      readClaims: (subnet) => store.listSubnet(subnet),
       ownBlocks: () => addresses.ownBlocks,
       roomOf: (block) => addresses.keeper?.roomOf(block) ?? 0n,
       taken: () => addresses.taken(),

@@ -81,8 +81,6 @@ export class PodClaims {
    * @throws IpamError when somebody else has it; AgentError `AGENT_GRANT_PENDING`, `AGENT_API_NEEDED`; what the API says
    */
   async obtain(pod: OwnPodRecord, plan: ClaimedPlan, signal: AbortSignal | undefined): Promise<PodClaim> {
-    const remembered = this.#stillGood(pod, plan);
-    if (remembered !== undefined) return remembered;
     this.#underWay.set(pod.uid, (this.#underWay.get(pod.uid) ?? 0) + 1);
     try {
       return await this.#obtain(pod, plan, signal);
@@ -94,7 +92,7 @@ export class PodClaims {
   }
 
   /** What OVSDB remembers for the pod, if the plan still says so and nobody who can be heard says otherwise. */
-  #stillGood(pod: OwnPodRecord, plan: ClaimedPlan): PodClaim | undefined {
+  remembered(pod: OwnPodRecord, plan: ClaimedPlan): PodClaim | undefined {
     const claimed = this.#options.memory.podClaim(pod.uid);
     if (claimed === undefined || claimed.subnet !== plan.subnet.name) return undefined;
     if (plan.mac !== undefined && plan.mac !== claimed.mac) return undefined;

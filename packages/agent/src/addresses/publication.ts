@@ -49,6 +49,8 @@ export interface PublicationSource {
   readonly violations: () => readonly Violation[];
   readonly blocks: () => Iterable<AddressBlock>;
   readonly claims: () => Iterable<IpAddressRecord>;
+  /** Claims of a subnet, read from the API server. */
+  readonly readClaims: (subnet: string) => Promise<readonly IpAddressRecord[]>;
   readonly ownBlocks: () => readonly OwnBlock[];
   /** Addresses that an own block could hand out in all. */
   readonly roomOf: (block: OwnBlock) => bigint;
@@ -249,7 +251,7 @@ export class Publication {
     if ([...source.claims()].some(isHeld)) return;
     try {
       const blocks = await client.listAll(addressBlockKind, (raw) => subnetIn(raw) === subnet.name || undefined);
-      if (blocks.records.length > 0) return;
+      if (blocks.records.length > 0 || (await source.readClaims(subnet.name)).some(isHeld)) return;
       const raw = await client.get<{ metadata: { uid: string; resourceVersion: string; finalizers?: string[] } }>(
         subnetKind,
         subnet.name,

@@ -74,6 +74,8 @@ export interface AddressServiceOptions {
 const quarantineMilliseconds = 10_000;
 /** With fewer free addresses than this the next block is claimed. */
 const prefetchBelow = 8;
+/** Changes are gathered for so long (ms) before it is looked what they mean. */
+const gatherMilliseconds = 20;
 
 export class AddressService implements PodAddresses {
   readonly claims: PodClaims;
@@ -89,6 +91,7 @@ export class AddressService implements PodAddresses {
   #needed: Set<string> | undefined;
   /** Plans of pods as long as nothing that decides about them is different. */
   #plans = new WeakMap<OwnPodRecord, { readonly namespace: unknown; readonly plan: Parsed<AddressingPlan> }>();
+  readonly #gathering = new Set<string>();
   /** Pods that were told that they hold something else than they ask for. */
   readonly #told = new Map<string, string>();
 
@@ -156,7 +159,7 @@ export class AddressService implements PodAddresses {
     this.#plans = new WeakMap();
     for (const subnet of subnets) this.allocator.updateSubnet(subnet);
     this.#keeper?.own.subnetsChanged();
-    this.#compare();
+    this.#gather("pods", () => this.#lookAtPods());
   }
 
   subnetNamed(name: string): Subnet | undefined {
@@ -221,6 +224,9 @@ export class AddressService implements PodAddresses {
     this.#options.onPlan(pod, plan.value);
     if (plan.value.kind === "ordinary") return await this.#ordinary(owner.container, plan.value.subnet, plan.value.mac);
     const { subnet } = plan.value;
+    // What the pod has already needs nobody's answer.
+    const remembered = this.claims.remembered(pod, plan.value);
+    if (remembered !== undefined) return this.#claimed(subnet, remembered);
     await this.#options.protect(subnet);
     if (plan.value.kind === "sticky") await this.#keeper?.require(subnet);
     return this.#claimed(subnet, await this.claims.obtain(pod, plan.value, signal));
@@ -229,24 +235,42 @@ export class AddressService implements PodAddresses {
   release(container: string): void {
     this.allocator.release(container);
     this.#needed = undefined;
-    void this.claims.review();
+    this.#gather("pods", () => this.#lookAtPods());
     this.#options.onChange();
   }
 
   /** A pod of this node, or a namespace, is new, different or gone. */
   podsChanged(): void {
     this.#needed = undefined;
-    this.#compare();
-    void this.claims.review();
+    this.#gather("pods", () => this.#lookAtPods());
     this.#options.onChange();
   }
 
   /** Claims or blocks are different. */
   claimsChanged(): void {
     this.claims.heard();
+    this.#gather("claims", () => this.#lookAtClaims());
+  }
+
+  #lookAtPods(): void {
+    this.#compare();
+    void this.claims.review();
+  }
+
+  #lookAtClaims(): void {
     const keeper = this.#keeper;
     if (keeper === undefined || !this.#options.watched.isInformed()) return;
     keeper.settle().catch((error: unknown) => this.#options.logger.debug({ err: error }, "claims not granted yet"));
+  }
+
+  /** Each look goes through everything there is: a list that is read anew tells of thousands of changes at once. */
+  #gather(what: string, look: () => void): void {
+    if (this.#gathering.has(what)) return;
+    this.#gathering.add(what);
+    setTimeout(() => {
+      this.#gathering.delete(what);
+      look();
+    }, gatherMilliseconds).unref();
   }
 
   /** Why pods cannot get addresses; undefined when they can. */

@@ -12,9 +12,10 @@ describe("a block's ledger", () => {
     const ledger = new BlockLedger(undefined);
     const contents = { used: 2, free: 60, allocations: [web] };
     const status = ledger.due(contents, 1000);
+    assert.ok(status !== undefined);
     assert.deepEqual(status, { ...contents, history: [] });
     assert.deepEqual(ledger.due(contents, 2000), status, "what was not written is still due");
-    ledger.wrote(status!);
+    ledger.wrote(status);
     assert.equal(ledger.due(contents, 3000), undefined);
     assert.notEqual(ledger.due({ ...contents, free: 59 }, 3000), undefined);
   });
