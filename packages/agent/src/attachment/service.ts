@@ -139,9 +139,8 @@ export class AttachmentService implements Attachments {
   gc(_network: string, valid: readonly ValidAttachment[]): Promise<void> {
     return this.#measured("GC", async () => {
       const keep = new Set(valid.map(({ containerId, ifname }) => `${containerId}/${ifname}`));
-      for (const [key, port] of Array.from(this.#ports)) {
-        if (!keep.has(key)) await this.#del(port.container, port.ifname);
-      }
+      const stale = Array.from(this.#ports).filter(([key]) => !keep.has(key));
+      await allOf(stale.map(([, { container, ifname }]) => this.#del(container, ifname)));
     });
   }
 
