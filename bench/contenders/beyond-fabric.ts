@@ -13,6 +13,8 @@ const MANAGEMENT = ["172.31.254.1", "172.31.254.2"] as const;
 const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
 /** Rate at which entries are made for the crowded scenarios. */
 const FILL_RATE = 4000;
+/** A pair that comes back gets an entry there and one for the way back. */
+const entriesPerPair = 2;
 /** Pods on each recorded node. */
 const PODS_PER_NODE = 30;
 
@@ -33,6 +35,7 @@ async function loneSwitch(site: Site, purpose: string): Promise<Switch> {
 /** The limits of a node in a setting: one sender stands for a whole node's pods, so its own meter is lifted. */
 function limitsOf(setting: Setting): AgentLimits {
   const meter = setting.meters === "default" ? {} : { missesPerSecondPerPort: 0 };
+  if (setting.liveFlows !== undefined) return { ...meter, entries: setting.liveFlows * entriesPerPair * 2 };
   return setting.entries === undefined
     ? meter
     : { ...meter, entries: Math.ceil(setting.entries * 1.5), idleSeconds: 3600 };
@@ -85,7 +88,10 @@ export const beyondFabric: Contender = {
         const before = own.entries();
         const [from, , to] = pods;
         const half = 2 ** (setting.sources.bits - 1);
-        const plan = returningFlows(count, FILL_RATE, { ...setting.sources, first: half + filled });
+        const plan = returningFlows(Math.ceil(count / entriesPerPair), FILL_RATE, {
+          ...setting.sources,
+          first: half + filled,
+        });
         filled += plan.flows;
         await measureTraffic(site, { from: from!, to: to!, destinationMac: from!.routerMac }, plan);
         await until(`${count} entries`, 60_000, () => own.entries() - before >= count * 0.95, 500);

@@ -17,6 +17,8 @@ export interface Setting {
   readonly clusterPods?: number;
   /** Entries that {@link Running.addEntries} will be asked for. */
   readonly entries?: number;
+  /** Datapath flows that are kept alive besides what is measured: a budget of entries must have room for theirs. */
+  readonly liveFlows?: number;
 }
 
 /** A contender at work on a switch of its own. */

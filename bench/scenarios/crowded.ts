@@ -55,7 +55,7 @@ export const crowdedScenario: Scenario = {
     const flows = bench.quick ? 1000 : 20_000;
     const entries = bench.quick ? 2000 : 100_000;
     const ports = bench.quick ? 10 : 250;
-    const plain = await bench.subject.start(bench.site, TRIO);
+    const plain = await bench.subject.start(bench.site, { ...TRIO, liveFlows: flows });
     const empty: Contestant<NewFlowResult> = {
       name: `${plain.contender}, empty node`,
       measure: () => measureNewFlows(bench, plain, RATE, seconds),
