@@ -187,7 +187,12 @@ class FamilyClaim {
       for (let round = 0; round < MAX_ROUNDS; round++) {
         const record = await this.#hold();
         if (record instanceof IpamError) return { state: "refused", error: record };
-        const outcome = record && (await this.#confirm(record));
+        if (record === undefined) continue;
+        if (record.phase === "Pending" && this.#request.avoid?.has(record.address) === true) {
+          await this.#abandon(record);
+          continue;
+        }
+        const outcome = await this.#confirm(record);
         if (outcome !== undefined) return outcome;
       }
       return { state: "refused", error: this.#contended() };
@@ -229,12 +234,8 @@ class FamilyClaim {
     return ipFamily(address) === family && (candidates === undefined || candidates.has(address));
   }
 
-  /** What the pod holds already, unless it waited for it in vain. */
+  /** What the pod holds already. */
   async #keep(record: IpAddressRecord): Promise<IpAddressRecord | undefined> {
-    if (record.phase === "Pending" && this.#request.avoid?.has(record.address) === true) {
-      await this.#abandon(record);
-      return undefined;
-    }
     if (record.holder?.nodeUid === this.#request.holder.nodeUid) return record;
     // The Node was made anew around its pods.
     return this.#environment.store.update({ ...record, holder: this.#holderOf(record.address) });

@@ -59,10 +59,10 @@ export class Cluster {
     const often = (usual: number): number => usual * random.pick([0, 0.3, 1, 3, 10])!;
     this.#weights = {
       deliver: 60,
-      watch: 25,
       activity: 25,
       kubelet: 20,
       controller: 6,
+      watch: 2 + often(8),
       time: 3 + often(3),
       user: 3 + often(1),
       crash: often(0.5),
@@ -321,12 +321,14 @@ export class Cluster {
 
   /** Everything works again, and everything that is on its way arrives; time passes until nothing is left to do. */
   async calmDown(rounds: number): Promise<void> {
+    const { api } = this;
     this.postman.loss = 0;
     for (let round = 0; round < rounds; round++) {
       this.now += 700;
       for (const machine of this.machines) {
         machine.isOn = true;
         machine.isConnected = true;
+        if (api.get("nodes", machine.name) === undefined) api.create("nodes", machine.name, { wants: undefined });
         for (let index = 0; index < 6; index++) this.#kubelet(machine);
         machine.agent?.watch.advance(Infinity);
         machine.agent?.start();

@@ -10,7 +10,7 @@ import { mutations } from "./mutations.ts";
 import { regressions } from "./regressions.ts";
 import { run } from "./run.ts";
 
-const seeds = Number(process.env["FABRIC_SIMULATION_SEEDS"] ?? 60);
+const seeds = Number(process.env["FABRIC_SIMULATION_SEEDS"] ?? 40);
 const first = Number(process.env["FABRIC_SIMULATION_FIRST"] ?? 1);
 
 async function pass(seed: number): Promise<Cluster> {

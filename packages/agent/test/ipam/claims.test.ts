@@ -1,0 +1,192 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { AddressHolder, AddressOwner, IpAddressRecord } from "@beyondfabric/kube/kinds";
+import type { Ip } from "@beyondfabric/packet";
+import { claim, release } from "../../src/ipam/claims.ts";
+import type { ClaimEnvironment, ClaimOutcome, ClaimRequest, OwnAddresses } from "../../src/ipam/claims.ts";
+import { IpamError } from "../../src/ipam/errors.ts";
+import { addressBlockManifest } from "@beyondfabric/kube/kinds";
+import { parseCidr } from "@beyondfabric/packet";
+import { addressStore, blockStore, SimulatedApi } from "./simulation/simulated-api.ts";
+import { subnet } from "./subnets.ts";
+
+const s = subnet({ cidrs: ["10.0.0.0/24", "fd00::/120"] });
+const noOwn: OwnAddresses = {
+  draw: () => {
+    throw new IpamError("IPAM_NO_BLOCK", "Subnet default: none");
+  },
+  reserve: async () => ({ state: "unready" }),
+  settled: () => {},
+};
+
+function world(own: OwnAddresses = noOwn) {
+  const api = new SimulatedApi();
+  const call = async <Answer>(_name: string, request: () => Answer): Promise<Answer> => request();
+  const pods = new Map<string, string>();
+  const environment: ClaimEnvironment = {
+    store: addressStore(api, call),
+    reads: {
+      blocksAround: async () => api.list("blocks"),
+      podUid: async (_namespace, name) => pods.get(name),
+    },
+    own,
+    now: () => Date.UTC(2026, 0, 2),
+  };
+  return { api, environment, pods, blocks: blockStore(api, call) };
+}
+
+const owner = (name: string, slot = ""): AddressOwner => ({
+  apiVersion: "apps/v1",
+  kind: "Deployment",
+  namespace: "shop",
+  name,
+  uid: `uid-${name}`,
+  slot,
+});
+const holder = (pod: string): AddressHolder => ({
+  namespace: "shop",
+  pod,
+  podUid: `uid-${pod}`,
+  node: "node-1",
+  nodeUid: "me",
+  mac: "02:00:00:00:00:01",
+});
+const list = (...addresses: Ip[]) => ({
+  [Symbol.iterator]: () => addresses[Symbol.iterator](),
+  has: (address: Ip) => addresses.includes(address),
+});
+function asks(pod: string, addresses: readonly Ip[], more: Partial<ClaimRequest> = {}): ClaimRequest {
+  const wishes = [{ family: 4 as const, candidates: list(...addresses) }];
+  return { subnet: s, retention: "Fixed", owner: owner("web"), holder: holder(pod), wishes, ...more };
+}
+function refusal(outcome: ClaimOutcome): IpamError {
+  return outcome.state === "refused" ? outcome.error : assert.fail(JSON.stringify(outcome));
+}
+function records(outcome: ClaimOutcome): readonly IpAddressRecord[] {
+  return outcome.state === "granted" ? outcome.records : assert.fail(JSON.stringify(outcome));
+}
+
+void describe("claiming an address", () => {
+  void it("outside of every block makes it the pod's, once and again", async () => {
+    const { environment, api } = world();
+    const [first] = records(await claim(asks("web-1", ["10.0.0.9"]), environment));
+    assert.equal(first!.phase, "Bound");
+    assert.deepEqual(records(await claim(asks("web-1", ["10.0.0.9"]), environment)), [first]);
+    assert.equal(api.list("addresses").length, 1);
+  });
+
+  void it("that somebody holds is refused with the holder, since when, and the remedy", async () => {
+    const { environment, pods } = world();
+    await claim(asks("web-1", ["10.0.0.9"]), environment);
+    pods.set("web-1", "uid-web-1");
+    for (const more of [{}, { owner: owner("other") }]) {
+      const error = refusal(await claim(asks("web-2", ["10.0.0.9"], more), environment));
+      assert.equal(error.code, "IPAM_ADDRESS_TAKEN");
+      assert.match(
+        error.message,
+        /10\.0\.0\.9 is held by pod shop\/web-1 on node node-1 since 2026-01-02T.*delete that pod/,
+      );
+    }
+    pods.clear();
+    const [record] = records(await claim(asks("web-2", ["10.0.0.9"]), environment));
+    assert.deepEqual(
+      record!.history.map(({ pod, reason }) => [pod, reason]),
+      [["web-1", "Succeeded"]],
+    );
+  });
+
+  void it("of a pool never takes one over that a pod of the same owner may still use", async () => {
+    const { environment } = world();
+    const more = { retention: "Pool" as const };
+    await claim(asks("web-1", ["10.0.0.9"], more), environment);
+    assert.match(
+      refusal(await claim(asks("web-2", ["10.0.0.9"], more), environment)).message,
+      /held by pod shop\/web-1/,
+    );
+    const [second] = records(await claim(asks("web-2", ["10.0.0.9", "10.0.0.10"], more), environment));
+    assert.equal(second!.address, "10.0.0.10");
+  });
+
+  void it("that is kept for another owner is refused with whom and how long", async () => {
+    const { environment } = world();
+    await claim(asks("web-1", ["10.0.0.9"]), environment);
+    await release("10.0.0.9", "uid-web-1", "PodDeleted", environment);
+    const error = refusal(await claim(asks("x", ["10.0.0.9"], { owner: owner("other") }), environment));
+    assert.match(error.message, /kept for Deployment shop\/web since .*while it exists.*delete IPAddress/);
+    assert.equal(records(await claim(asks("web-2", ["10.0.0.9"]), environment))[0]!.phase, "Bound");
+  });
+
+  void it("inside another node's block waits for its grant, and another candidate is tried when it is refused", async () => {
+    const { environment, api, blocks } = world();
+    await blocks.create(addressBlockManifest("default", parseCidr("10.0.0.0/26"), { name: "node-2", uid: "they" }));
+    const request = asks("web-1", ["10.0.0.9", "10.0.0.200"]);
+    const pending = await claim(request, environment);
+    assert.ok(pending.state === "pending");
+    assert.deepEqual(pending.awaited, [{ address: "10.0.0.9", block: parseCidr("10.0.0.0/26"), node: "node-2" }]);
+    const held = api.list("addresses")[0]!;
+    api.update("addresses", { ...held, refusal: { nodeUid: "they", message: "pod a/b has it" } });
+    assert.equal(records(await claim(request, environment))[0]!.address, "10.0.0.200");
+    assert.deepEqual(
+      api.list("addresses").map(({ address }) => address),
+      ["10.0.0.200"],
+    );
+  });
+
+  void it("whose grant was waited for in vain is given up for the next one", async () => {
+    const { environment, blocks, api } = world();
+    await blocks.create(addressBlockManifest("default", parseCidr("10.0.0.0/26"), { name: "node-2", uid: "they" }));
+    const request = asks("web-1", ["10.0.0.9", "10.0.0.200"]);
+    await claim(request, environment);
+    const [record] = records(await claim({ ...request, avoid: new Set(["10.0.0.9"]) }, environment));
+    assert.equal(record!.address, "10.0.0.200");
+    assert.equal(api.list("addresses").length, 1);
+  });
+
+  void it("of one family is undone when the other has none", async () => {
+    const { environment, api } = world();
+    await claim(
+      asks("x", ["fd00::9"], { owner: owner("other"), wishes: [{ family: 6, candidates: list("fd00::9") }] }),
+      environment,
+    );
+    const wishes = [
+      { family: 4, candidates: list("10.0.0.9") },
+      { family: 6, candidates: list("fd00::9") },
+    ] as const;
+    assert.match(
+      refusal(await claim(asks("web-1", [], { wishes }), environment)).message,
+      /fd00::9 is held by pod shop\/x/,
+    );
+    const left = api.list("addresses").filter(({ holder: each }) => each?.pod === "web-1");
+    assert.deepEqual(left, []);
+  });
+
+  void it("without candidates says what the own blocks say", async () => {
+    const { environment } = world();
+    const request = asks("web-1", [], { retention: "Sticky", wishes: [{ family: 4 }] });
+    assert.equal(refusal(await claim(request, environment)).code, "IPAM_NO_BLOCK");
+    const none = asks("web-1", [], { retention: "Pool", pool: "small" });
+    assert.match(refusal(await claim(none, environment)).message, /^IPPool small hold.* none of IPv4/);
+  });
+});
+
+void describe("two claims of one slot", () => {
+  void it("end with one address, although the first pod left the other behind", async () => {
+    const slot = owner("db", "db-0");
+    const sticky = (pod: string, address: Ip): ClaimRequest =>
+      asks(pod, [address], { owner: slot, retention: "Sticky" });
+    const { environment, api, pods, blocks } = world();
+    await blocks.create(addressBlockManifest("default", parseCidr("10.0.0.0/26"), { name: "node-2", uid: "they" }));
+    // The first pod waits for a grant when it is removed; its successor may have either address.
+    await claim(sticky("db-0", "10.0.0.9"), environment);
+    pods.set("db-0", "uid-new");
+    const successor = { ...holder("db-0"), podUid: "uid-new" };
+    const both = { ...sticky("db-0", "10.0.0.9"), holder: successor };
+    const wishes = [{ family: 4 as const, candidates: list("10.0.0.200", "10.0.0.9") }];
+    const outcome = await claim({ ...both, wishes, avoid: new Set(["10.0.0.9"]) }, environment);
+    assert.equal(records(outcome)[0]!.address, "10.0.0.200");
+    assert.deepEqual(
+      api.list("addresses").map(({ address, holder: each }) => [address, each?.podUid]),
+      [["10.0.0.200", "uid-new"]],
+    );
+  });
+});
