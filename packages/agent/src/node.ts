@@ -246,6 +246,7 @@ export class FabricNode {
         api: () => ({ connected: this.#directory.connected, synced: this.#directory.synced }),
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,
+        audit: this.#addressing.audit,
       }),
     });
   }

@@ -1,4 +1,4 @@
-/** One GET on the agent's local API: HTTP/1.1 and JSON over a unix socket, bounded in time and in bytes. */
+/** One request on the agent's local API: HTTP/1.1 and JSON over a unix socket, bounded in time and in bytes. */
 import { request, type IncomingMessage } from "node:http";
 import { FabricctlError } from "./errors.ts";
 
@@ -8,14 +8,17 @@ export interface LocalApiOptions {
   readonly timeout?: number;
   /** Of an answer's body; default 64 MiB, several times what 20,000 entries take. */
   readonly maxBytes?: number;
+  /** What is sent as JSON, with POST; absent: nothing is, with GET. */
+  readonly body?: unknown;
 }
 
 /**
- * What the agent answers to `GET path`, as parsed from its JSON and not checked otherwise.
+ * What the agent answers on a path, as parsed from its JSON and not checked otherwise.
  * @throws FabricctlError with a sentence that says what to do
  */
-export async function getLocal(path: string, options: LocalApiOptions): Promise<unknown> {
+export async function askLocal(path: string, options: LocalApiOptions): Promise<unknown> {
   const { socket, timeout = 5000, maxBytes = 64 * 1024 * 1024 } = options;
+  const body = options.body === undefined ? undefined : JSON.stringify(options.body);
   const signal = AbortSignal.timeout(timeout);
   let status: number;
   let text: string;
@@ -24,13 +27,20 @@ export async function getLocal(path: string, options: LocalApiOptions): Promise<
       request({
         socketPath: socket,
         path,
+        method: body === undefined ? "GET" : "POST",
         signal,
         agent: false,
-        headers: { accept: "application/json", host: "local" },
+        headers: {
+          accept: "application/json",
+          host: "local",
+          ...(body === undefined
+            ? {}
+            : { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
+        },
       })
         .on("response", resolve)
         .on("error", reject)
-        .end();
+        .end(body);
     });
     status = response.statusCode ?? 0;
     text = await readBody(response, maxBytes);
@@ -64,7 +74,7 @@ async function readBody(response: IncomingMessage, maxBytes: number): Promise<st
       response.destroy();
       throw new FabricctlError(
         "FABRICCTL_REPLY",
-        `the answer is larger than ${maxBytes} bytes and is not read; ask for less, for example with --pod`,
+        `the answer is larger than ${maxBytes} bytes and is not read; ask for less, for example with --pod or --limit`,
       );
     }
     chunks.push(chunk);

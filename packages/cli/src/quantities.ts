@@ -35,3 +35,9 @@ export function bytes(count: number): string {
 export function perSecond(rate: number): string {
   return rate > 0 && rate < 10 ? rate.toFixed(1) : String(Math.round(rate));
 }
+
+/** A moment (ms since the epoch) to the second, in UTC: `2026-03-04T15:06:07Z`. What no Date can hold is `-`. */
+export function instant(milliseconds: number): string {
+  const date = new Date(milliseconds);
+  return Number.isNaN(date.getTime()) ? "-" : date.toISOString().replace(/\.\d+Z$/, "Z");
+}

@@ -30,6 +30,16 @@ export const answering =
     response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(reply));
   };
 
+/** The text between the quotes without its indentation and first line end. */
+export function golden(text: string): string {
+  const indentation = /^\n( *)/.exec(text)![1]!;
+  return text
+    .slice(1)
+    .replaceAll(new RegExp(`^${indentation}`, "gm"), "")
+    .trimEnd()
+    .concat("\n");
+}
+
 export interface Ran {
   readonly code: number;
   readonly out: string;
@@ -37,7 +47,11 @@ export interface Ran {
 }
 
 /** One command line, in this process; what has the tone `bad` stands between `<` and `>`. */
-export async function fabricctl(args: readonly string[], timeout?: number): Promise<Ran> {
+export async function fabricctl(
+  args: readonly string[],
+  timeout?: number,
+  confirm?: () => Promise<boolean>,
+): Promise<Ran> {
   let out = "";
   let err = "";
   const code = await runFabricctl(args, {
@@ -51,6 +65,7 @@ export async function fabricctl(args: readonly string[], timeout?: number): Prom
     paint: (tone, text) => (tone === "bad" ? `<${text}>` : text),
     now: () => now,
     ...(timeout === undefined ? {} : { timeout }),
+    ...(confirm === undefined ? {} : { confirm }),
   });
   return { code, out, err };
 }

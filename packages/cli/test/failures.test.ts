@@ -7,8 +7,9 @@ import { join, resolve } from "node:path";
 import { describe, it } from "node:test";
 import { promisify, stripVTControlCharacters } from "node:util";
 import * as fc from "fast-check";
-import { getLocal } from "../src/local-api.ts";
+import { askLocal } from "../src/local-api.ts";
 import { answering, fabricctl, withAgent, type Ran } from "./agent.ts";
+import { account, addresses, check, history } from "./address-replies.ts";
 import { endpoints, flows, healthy, version } from "./replies.ts";
 
 const programs = resolve(import.meta.dirname, "../../../bin");
@@ -118,7 +119,7 @@ describe("an agent that answers, and not well", () => {
         more();
       },
       async (socket) => {
-        await assert.rejects(getLocal("/v1/flows", { socket, maxBytes: 1_000_000 }), { code: "FABRICCTL_REPLY" });
+        await assert.rejects(askLocal("/v1/flows", { socket, maxBytes: 1_000_000 }), { code: "FABRICCTL_REPLY" });
       },
     );
   });
@@ -154,6 +155,10 @@ describe("an agent that answers, and not well", () => {
       ["flows", flows],
       ["endpoints", endpoints],
       ["version", version],
+      ["ip get 10.0.0.1", account],
+      ["ip list", addresses],
+      ["ip history a", history],
+      ["ip check", check],
     ]);
     let body = "";
     await withAgent(
@@ -164,9 +169,9 @@ describe("an agent that answers, and not well", () => {
         const command = fc.constantFrom(...replies.keys());
         const output = fc.constantFrom("text", "wide", "json");
         const check = async (name: string, format: string): Promise<void> => {
-          const { code, err } = await fabricctl([name, "-o", format, "--socket", socket]);
+          const { code, err } = await fabricctl([...name.split(" "), "-o", format, "--socket", socket]);
           assert.ok(
-            code === 0 ? err === "" : code === 1 && /\(FABRICCTL_[A-Z]+\)\n$/.test(err),
+            code === 0 || code === 3 ? err === "" : code === 1 && /\(FABRICCTL_[A-Z]+\)\n$/.test(err),
             `${code} ${err} for ${body}`,
           );
         };
@@ -221,6 +226,16 @@ describe("a command line that is not understood", () => {
     ["status", "--pod", "a/b"],
     ["flows", "--pod", "no-namespace"],
     ["flows", "--socket"],
+    ["ip"],
+    ["ip", "frob"],
+    ["ip", "get"],
+    ["ip", "get", "10.0.0"],
+    ["ip", "get", "10.0.0.1", "10.0.0.2"],
+    ["ip", "history", "a/b/c"],
+    ["ip", "list", "--owner", "db"],
+    ["ip", "list", "--limit", "0"],
+    ["ip", "list", "--free", "--namespace", "shop"],
+    ["ip", "check", "all"],
   ]) {
     it(`"${args.join(" ")}" ends with 2 and says how to ask`, async () => {
       const { code, out, err } = await fabricctl(args);

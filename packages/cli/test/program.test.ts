@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { answering, fabricctl, withAgent } from "./agent.ts";
+import { answering, fabricctl, golden, withAgent } from "./agent.ts";
+import { account, addresses, check, history } from "./address-replies.ts";
 import { endpoints, flooded, flows, healthy, starting, version } from "./replies.ts";
 
 /** What is printed when the agent gives this reply. */
@@ -8,16 +9,6 @@ async function printed(reply: unknown, ...args: string[]): Promise<string> {
   const { code, out, err } = await withAgent(answering(reply), (socket) => fabricctl([...args, "--socket", socket]));
   assert.deepEqual([code, err], [0, ""]);
   return out;
-}
-
-/** The text between the quotes without its indentation and first line end. */
-function golden(text: string): string {
-  const indentation = /^\n( *)/.exec(text)![1]!;
-  return text
-    .slice(1)
-    .replaceAll(new RegExp(`^${indentation}`, "gm"), "")
-    .trimEnd()
-    .concat("\n");
 }
 
 describe("fabricctl status", () => {
@@ -201,6 +192,15 @@ describe("what goes to the terminal", () => {
         "-owide",
       ),
       await printed({ ...version, runtime: evil }, "version"),
+      await printed({ account: { ...account.account, pool: evil, refusal: evil } }, "ip", "get", "10.0.0.20"),
+      await printed({ addresses: [{ ...addresses.addresses[1], subnet: evil }], more: false }, "ip", "list"),
+      await printed({ tenures: [{ ...history.tenures[1], pod: evil, reason: evil }] }, "ip", "history", "db-0"),
+      (
+        await withAgent(
+          answering({ ...check, findings: [{ ...check.findings[0], message: evil, caution: evil }] }),
+          (socket) => fabricctl(["ip", "check", "--repair", "--socket", socket]),
+        )
+      ).out,
       (
         await withAgent(answering({ code: evil, message: evil }, 500), (socket) =>
           fabricctl(["status", "--socket", socket]),

@@ -7,7 +7,8 @@ import { macOf } from "../attachment/mac.ts";
 import type { PodPort } from "../attachment/ports.ts";
 import type { AgentConfig } from "../config.ts";
 import { AddressStore } from "../directory/address-store.ts";
-import { blockStore } from "../directory/block-store.ts";
+import { AddressFactReader } from "../directory/address-facts.ts";
+import { blockStore, orphanReads } from "../directory/block-store.ts";
 import { claimReads } from "../directory/claim-reads.ts";
 import type { Directory } from "../directory/directory.ts";
 import { OwnerStates } from "../directory/owner-states.ts";
@@ -19,6 +20,7 @@ import type { Machine } from "../machine.ts";
 import type { Membership } from "../membership.ts";
 import type { SwitchTables } from "../switch/database.ts";
 import type { View } from "../view.ts";
+import { AddressAudit } from "./audit.ts";
 import { DurableMemory } from "./durable-memory.ts";
 import { AddressEvents } from "./events.ts";
 import { PoolRoom } from "./pool-room.ts";
@@ -32,6 +34,7 @@ export interface AddressAssembly {
   readonly store: AddressStore;
   readonly reads: ClaimReads;
   readonly owners: OwnerStates;
+  readonly audit: AddressAudit;
 }
 
 export interface AddressAssemblyOptions {
@@ -120,7 +123,32 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
     logger,
     now: () => performance.now(),
   });
-  return { addresses, publication, memory, store, reads, owners };
+  const audit = new AddressAudit({
+    reader: new AddressFactReader({ client, blocksAround: (subnet, address) => reads.blocksAround(subnet, address) }),
+    watched: {
+      nodes: () => directory().nodes,
+      subnets: () => directory().subnets.flatMap(({ value }) => (value === undefined ? [] : [value])),
+      isListed: () => directory().synced,
+    },
+    ownerState: (owner) => owners.read(owner),
+    repairing: () => {
+      const node = membership().self;
+      if (node === undefined) return undefined;
+      return {
+        node,
+        addresses: store,
+        blocks: blockStore(client),
+        reads: { ...orphanReads(client), podUid: (namespace, name) => reads.podUid(namespace, name) },
+        isAttached: (podUid) => addresses.claims.isPresent(podUid),
+      };
+    },
+    onReleased: (before, left) => {
+      if (left !== undefined) noteClaim(view, left);
+      events.freed(before, left);
+    },
+    logger,
+  });
+  return { addresses, publication, memory, store, reads, owners, audit };
 }
 
 /** What this node has just written of a claim counts at once: the watch may lag, and the pod does not wait for it. */

@@ -40,6 +40,15 @@ export class AddressEvents {
     this.#recorder.record(ofPod(pod), "Normal", "AddressReleased", message);
   }
 
+  /** An operator took the address from a pod that is gone, or from an owner. */
+  freed({ address, holder, owner }: IpAddressRecord, left: IpAddressRecord | undefined): void {
+    const whose = owner === undefined ? "nobody" : `${owner.kind} ${owner.namespace}/${owner.name}`;
+    const had = holder === undefined ? `was kept for ${whose}` : `pod ${holder.namespace}/${holder.pod} had`;
+    const next = left?.phase === "Retained" ? `it is kept for ${whose}` : "anybody may have it";
+    const message = `an operator released ${address}, which ${had}; ${next}`;
+    this.#recorder.record(ofAddress({ address }), "Normal", "AddressReleased", message);
+  }
+
   /** The pod waits for an address; the message names who has it, and what to do. */
   conflict(pod: PodName, addresses: readonly Ip[], message: string): void {
     this.#recorder.record(ofPod(pod), "Warning", "AddressConflict", message);

@@ -14,6 +14,7 @@ import type { BridgeSession } from "../switch/bridge-session.ts";
 import type { SwitchTables } from "../switch/database.ts";
 import { version } from "../version.ts";
 import type { View } from "../view.ts";
+import type { AddressSource } from "./address-routes.ts";
 import type { ApiSource } from "./server.ts";
 import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
 
@@ -33,6 +34,7 @@ export interface ApiAnswersOptions {
   readonly claims: () => Iterable<IpAddressRecord>;
   readonly tunnelAddress: () => Ip | undefined;
   readonly switchVersion: () => string | undefined;
+  readonly audit: AddressSource;
 }
 
 export class ApiAnswers implements ApiSource {
@@ -40,6 +42,10 @@ export class ApiAnswers implements ApiSource {
 
   constructor(parts: ApiAnswersOptions) {
     this.#parts = parts;
+  }
+
+  get addresses(): AddressSource {
+    return this.#parts.audit;
   }
 
   notReady(): readonly string[] {

@@ -1,11 +1,13 @@
 /**
  * The agent's two ears for people: a unix socket with the local API (root only) and a TCP port with health and metrics.
- * Both are read-only. Requests are bounded; what is not understood gets an answer that says so.
+ * Only the first takes anything but questions. Requests are bounded; what is not understood gets an answer that says so.
  */
 import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { dirname } from "node:path";
 import type { Logger } from "../log.ts";
+import { addressRoutes, type AddressSource } from "./address-routes.ts";
+import { asking, jsonAnswer, readJson, RequestError, type Route } from "./route.ts";
 import type { ApiError, EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
 
 export interface ApiSource {
@@ -16,6 +18,7 @@ export interface ApiSource {
   metrics(): Promise<{ contentType: string; text: string }>;
   /** Why the agent is not ready, one sentence each; empty when it is. */
   notReady(): readonly string[];
+  readonly addresses: AddressSource;
 }
 
 export interface ApiServerOptions {
@@ -24,8 +27,6 @@ export interface ApiServerOptions {
   readonly source: ApiSource;
   readonly logger: Logger;
 }
-
-type Route = (url: URL) => Promise<{ status?: number; contentType?: string; body: string }>;
 
 export class ApiServer {
   readonly #options: ApiServerOptions;
@@ -37,32 +38,29 @@ export class ApiServer {
 
   async start(): Promise<void> {
     const { source, socket, healthAddress } = this.#options;
-    const json = (reply: unknown): { contentType: string; body: string } => ({
-      contentType: "application/json",
-      body: JSON.stringify(reply),
-    });
     const local = new Map<string, Route>([
-      ["/v1/version", async () => json(source.version())],
-      ["/v1/status", async () => json(await source.status())],
-      ["/v1/endpoints", async () => json(await source.endpoints())],
-      ["/v1/flows", async (url) => json(await source.flows(url.searchParams.get("pod") ?? undefined))],
+      ["/v1/version", asking(async () => jsonAnswer(source.version()))],
+      ["/v1/status", asking(async () => jsonAnswer(await source.status()))],
+      ["/v1/endpoints", asking(async () => jsonAnswer(await source.endpoints()))],
+      ["/v1/flows", asking(async (url) => jsonAnswer(await source.flows(url.searchParams.get("pod") ?? undefined)))],
+      ...addressRoutes(source.addresses),
     ]);
     const health = new Map<string, Route>([
-      ["/healthz", async () => ({ contentType: "text/plain", body: "ok\n" })],
+      ["/healthz", asking(async () => ({ contentType: "text/plain", body: "ok\n" }))],
       [
         "/readyz",
-        async () => {
+        asking(async () => {
           const reasons = source.notReady();
           if (reasons.length === 0) return { contentType: "text/plain", body: "ok\n" };
           return { status: 503, contentType: "text/plain", body: `${reasons.join("\n")}\n` };
-        },
+        }),
       ],
       [
         "/metrics",
-        async () => {
+        asking(async () => {
           const { contentType, text } = await source.metrics();
           return { contentType, body: text };
-        },
+        }),
       ],
     ]);
     mkdirSync(dirname(socket), { recursive: true });
@@ -105,20 +103,32 @@ export class ApiServer {
   }
 
   async #answer(routes: ReadonlyMap<string, Route>, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    request.resume();
     try {
       const url = new URL(request.url ?? "/", "http://local");
       const route = routes.get(url.pathname);
-      if (request.method !== "GET" && request.method !== "HEAD") {
-        refuse(response, 405, { code: "API_METHOD", message: `${request.method} is not answered here; use GET` });
-      } else if (route === undefined) {
-        const known = [...routes.keys()].join(", ");
-        refuse(response, 404, { code: "API_PATH", message: `${url.pathname} is not known here; known are ${known}` });
-      } else {
-        const { status = 200, contentType = "text/plain", body } = await route(url);
-        response.writeHead(status, { "content-type": contentType }).end(body);
+      const method = request.method === "HEAD" ? "GET" : request.method;
+      if (route === undefined || method !== route.method) {
+        request.resume();
+        if (route === undefined && method === "GET") {
+          const known = [...routes.keys()].join(", ");
+          refuse(response, 404, { code: "API_PATH", message: `${url.pathname} is not known here; known are ${known}` });
+        } else {
+          const message = `${method} is not answered here; use ${route?.method ?? "GET"}`;
+          refuse(response, 405, { code: "API_METHOD", message });
+        }
+        return;
       }
+      if (method === "GET") request.resume();
+      const body = method === "GET" ? undefined : await readJson(request);
+      const { status = 200, contentType = "text/plain", body: text } = await route.answer(url, body);
+      response.writeHead(status, { "content-type": contentType }).end(text);
     } catch (error) {
+      if (error instanceof RequestError && !response.headersSent) {
+        // What was not read of a body that is too long would be taken for the next request.
+        if (!request.complete) response.setHeader("connection", "close");
+        refuse(response, 400, { code: error.code, message: error.message });
+        return;
+      }
       this.#options.logger.warn({ err: error, url: request.url }, "local API request failed");
       const message = error instanceof Error ? error.message : String(error);
       if (!response.headersSent) refuse(response, 500, { code: "API_FAILED", message });

@@ -2,6 +2,14 @@
  * What `fabric-node` answers on its local API (HTTP/1.1 and JSON over a unix socket), as `fabricctl` reads it. All
  * times are milliseconds since the epoch unless a name says otherwise; counters only grow while the agent lives.
  */
+import type { AddressAccount } from "../ipam/audit.ts";
+import type { Finding, RepairStep } from "../ipam/audit-findings.ts";
+import type { Tenure } from "../ipam/audit-history.ts";
+
+export type { AddressAccount, AddressState, AddressUser } from "../ipam/audit.ts";
+export type { Finding, FindingKind, FindingRule, RepairStep } from "../ipam/audit-findings.ts";
+export type { Tenure } from "../ipam/audit-history.ts";
+
 export interface ApiError {
   readonly code: string;
   readonly message: string;
@@ -98,5 +106,47 @@ export interface FlowsReply {
     readonly explanation?: string;
     readonly source?: string;
     readonly destination?: string;
+  }[];
+}
+
+/** GET /v1/addresses/account?address=A */
+export interface AddressReply {
+  readonly account: AddressAccount;
+}
+
+/** GET /v1/addresses[?subnet=S][&namespace=NS][&owner=KIND/NAME][&free=true][&limit=N] */
+export interface AddressesReply {
+  /** In order; at most `limit` (default 1,000). */
+  readonly addresses: readonly AddressAccount[];
+  /** There are more than these. */
+  readonly more: boolean;
+}
+
+/** GET /v1/addresses/history?address=A or ?pod=namespace/name */
+export interface AddressHistoryReply {
+  /** Newest first; those that last come before those that ended. */
+  readonly tenures: readonly Tenure[];
+}
+
+/** GET /v1/addresses/check: takes some seconds, because what is found is looked at twice. */
+export interface AddressCheckReply {
+  readonly findings: readonly Finding[];
+  /** What was looked at. */
+  readonly looked: {
+    readonly claims: number;
+    readonly blocks: number;
+    readonly pods: number;
+    readonly nodes: number;
+    readonly subnets: number;
+  };
+}
+
+/** POST /v1/addresses/repair {"steps": [...]}: steps as a finding gave them */
+export interface AddressRepairReply {
+  readonly results: readonly {
+    readonly step: RepairStep;
+    /** `changed`: the object is no longer what was judged. `refused`, `failed`: `message` says why. */
+    readonly state: "done" | "changed" | "refused" | "failed";
+    readonly message?: string;
   }[];
 }

@@ -73,10 +73,7 @@ export async function freeBlocks(
   isAttached: (cidr: Cidr) => boolean,
 ): Promise<void> {
   const store = blockStore(client);
-  const reads: OrphanReads = {
-    nodeUid: (name) => readNodeUid(client, name),
-    podsOn: (node) => readPodsOn(client, node),
-  };
+  const reads = orphanReads(client);
   for (const block of due) {
     try {
       if (await releaseOrphan(block, self, isAttached, reads, store)) {
@@ -86,6 +83,14 @@ export async function freeBlocks(
       logger.debug({ err: error, block: block.name }, "block not freed yet");
     }
   }
+}
+
+/** What must be known before the block of a node that is gone is freed. */
+export function orphanReads(client: KubeClient): OrphanReads {
+  return {
+    nodeUid: (name) => readNodeUid(client, name),
+    podsOn: (node) => readPodsOn(client, node),
+  };
 }
 
 /** UID of the Node of that name, read from the API server; undefined when there is none. */

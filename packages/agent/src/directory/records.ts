@@ -3,6 +3,7 @@ import type { ClaimFact } from "@beyondfabric/datapath";
 import { LabelPool, type LabelSet } from "@beyondfabric/kube";
 import type { IpAddressRecord } from "@beyondfabric/kube/kinds";
 import { WANTS_BLOCK_ANNOTATION } from "../ipam/lending.ts";
+import type { AuditPod } from "../ipam/audit.ts";
 import type { ClusterNode, PodFact } from "../view.ts";
 import { isIp, parseIp, type Ip } from "@beyondfabric/packet";
 
@@ -166,6 +167,26 @@ export function nodeRecord(raw: unknown): ClusterNode | undefined {
     gatewayAddresses: canonical((textIn(notes[gatewayAddressesAnnotation]) ?? "").split(",")),
     ...(tunnel === undefined ? {} : { tunnelAddress: tunnel }),
     ...(typeof wishes === "string" ? { wishes } : {}),
+  };
+}
+
+/** A pod as an audit sees it, also before it has addresses. Undefined for one that shares its node's, or that has ended. */
+export function auditPodRecord(raw: unknown): AuditPod | undefined {
+  const { metadata, spec, status } = objectIn(raw);
+  const { uid, name, namespace, annotations } = objectIn(metadata);
+  const { nodeName, hostNetwork } = objectIn(spec);
+  if (typeof uid !== "string" || typeof name !== "string" || typeof namespace !== "string") return undefined;
+  const { phase } = objectIn(status);
+  if (hostNetwork === true || phase === "Succeeded" || phase === "Failed") return undefined;
+  // The API has a mirror of a static pod only; the runtime knows the pod by what it was made from.
+  const staticUid = textIn(objectIn(annotations)["kubernetes.io/config.hash"]);
+  return {
+    namespace,
+    name,
+    uid,
+    node: textIn(nodeName) ?? "",
+    addresses: podRecord(raw)?.addresses ?? [],
+    ...(staticUid === undefined ? {} : { staticUid }),
   };
 }
 

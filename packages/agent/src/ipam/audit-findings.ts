@@ -81,8 +81,8 @@ export interface CheckOptions {
   readonly unreadable?: readonly UnreadableObject[];
 }
 
-/** Everything that is wrong, the objects of one rule after those of another. */
-export function* findingsOf(book: AddressBook, options: CheckOptions): Generator<Finding> {
+/** Everything that is wrong, the objects of one rule after those of another. Undefined is a pause among what is sound. */
+export function* findingsOf(book: AddressBook, options: CheckOptions): Generator<Finding | undefined> {
   const pods = new PodIndex(book.facts.pods);
   yield* claimFindings(book, pods, options);
   yield* blockFindings(book);
@@ -128,10 +128,11 @@ class PodIndex {
   }
 }
 
-function* claimFindings(book: AddressBook, pods: PodIndex, options: CheckOptions): Generator<Finding> {
+function* claimFindings(book: AddressBook, pods: PodIndex, options: CheckOptions): Generator<Finding | undefined> {
   const nodes = new Set(book.facts.nodes.map(({ uid }) => uid));
   const subnets = new Map(book.facts.subnets.map((subnet) => [subnet.name, subnet]));
   for (const claim of book.facts.claims) {
+    yield undefined;
     if (claim.phase === "Released") continue;
     const object = `IPAddress/${claim.name}`;
     const { address, holder, owner, reclaimAt } = claim;
@@ -210,9 +211,10 @@ function podsByBlock(book: AddressBook, pods: readonly AuditPod[]): Map<string, 
   return found;
 }
 
-function* allocationFindings(book: AddressBook, pods: PodIndex): Generator<Finding> {
+function* allocationFindings(book: AddressBook, pods: PodIndex): Generator<Finding | undefined> {
   const live = new Set(book.facts.nodes.map(({ uid }) => uid));
   for (const [address, published] of book.allocated()) {
+    yield undefined;
     const claim = book.claimOf(address);
     for (const each of published) {
       const { block, allocation } = each;
@@ -251,7 +253,7 @@ function withoutPod({ block, allocation }: Published): Finding {
   };
 }
 
-function* podFindings(book: AddressBook): Generator<Finding> {
+function* podFindings(book: AddressBook): Generator<Finding | undefined> {
   const shown = new Map<Ip, AuditPod[]>();
   for (const pod of book.facts.pods) {
     for (const address of pod.addresses) {
@@ -261,6 +263,7 @@ function* podFindings(book: AddressBook): Generator<Finding> {
     }
   }
   for (const [address, pods] of shown) {
+    yield undefined;
     const found = book.subnetOf(address);
     if (pods.length > 1) yield twoPods(book, address, pods);
     if (found === undefined) continue;

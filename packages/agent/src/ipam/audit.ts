@@ -17,16 +17,7 @@ import type {
   Subnet,
   SubnetFamily,
 } from "@beyondfabric/kube/kinds";
-import {
-  cidrContains,
-  compareIps,
-  formatCidr,
-  ipFamily,
-  ipFromBigInt,
-  ipToBigInt,
-  PrefixMap,
-  type Ip,
-} from "@beyondfabric/packet";
+import { cidrContains, formatCidr, ipFamily, ipFromBigInt, ipToBigInt, PrefixMap, type Ip } from "@beyondfabric/packet";
 
 /** A pod with a network of its own that has not ended. */
 export interface AuditPod {
@@ -214,34 +205,42 @@ export class AddressBook {
   }
 
   /** Every address that somebody has or that is kept for somebody, in order, as far as the selection wants it. */
-  taken(selection: AddressSelection = {}): AddressAccount[] {
+  *taken(selection: AddressSelection = {}): Generator<AddressAccount> {
     const addresses = new Set([...this.#allocations.keys(), ...this.#nodes.keys()]);
     for (const { address, phase } of this.facts.claims) if (phase !== "Released") addresses.add(address);
-    return [...addresses]
-      .map((address) => this.account(address))
-      .filter((account) => isSelected(account, selection))
-      .toSorted((a, b) => compareIps(a.address, b.address));
+    for (const address of inOrder(addresses)) {
+      const account = this.account(address);
+      if (isSelected(account, selection)) yield account;
+    }
   }
 
   /**
    * Addresses that could be handed out, in order; nothing is worked out before it is asked for, because an IPv6 subnet has
-   * more than can be counted. Those inside a block are for its node's pods first.
+   * more than can be counted. Those inside a block are for its node's pods first. Undefined is a pause among those that are
+   * taken.
    */
-  *free(subnetName?: string): Generator<AddressAccount> {
+  *free(subnetName?: string): Generator<AddressAccount | undefined> {
     for (const subnet of this.facts.subnets) {
       if (subnetName !== undefined && subnet.name !== subnetName) continue;
       for (const family of subnet.families) yield* this.#freeOf(subnet, family);
     }
   }
 
-  *#freeOf(subnet: Subnet, family: SubnetFamily): Generator<AddressAccount> {
+  *#freeOf(subnet: Subnet, family: SubnetFamily): Generator<AddressAccount | undefined> {
     for (const { first, last } of this.#specific(subnet, family)) {
       for (let value = first; value <= last; value++) {
         const account = this.account(ipFromBigInt(value, family.family));
-        if (account.state === "free" || account.state === "released") yield account;
+        yield account.state === "free" || account.state === "released" ? account : undefined;
       }
     }
   }
+}
+
+/** IPv4 before IPv6, then by value; each address is read once only, because a cluster may have 100,000 of them. */
+function inOrder(addresses: Iterable<Ip>): Ip[] {
+  const read = Array.from(addresses, (address) => ({ address, family: ipFamily(address), value: ipToBigInt(address) }));
+  read.sort((a, b) => a.family - b.family || (a.value < b.value ? -1 : a.value > b.value ? 1 : 0));
+  return read.map(({ address }) => address);
 }
 
 function accountOfClaim(claim: AddressClaim): Omit<AddressAccount, "address"> {

@@ -5,6 +5,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import type { AddressListQuery } from "../../src/api/address-routes.ts";
 import { ApiServer, type ApiSource } from "../../src/api/server.ts";
 import { createLogger } from "../../src/log.ts";
 
@@ -22,7 +23,22 @@ async function freePort(): Promise<number> {
 
 const reasons: string[] = [];
 const asked: (string | undefined)[] = [];
+const listed: AddressListQuery[] = [];
+const repaired: unknown[] = [];
 const source: ApiSource = {
+  addresses: {
+    account: (address) => Promise.resolve({ account: { address, state: "free" } }),
+    list: (query) => {
+      listed.push(query);
+      return Promise.resolve({ addresses: [], more: false });
+    },
+    history: (query) => Promise.reject(new Error(JSON.stringify(query))),
+    check: () => Promise.reject(new Error("the API server is away")),
+    repair: (steps) => {
+      repaired.push(...steps);
+      return Promise.resolve({ results: steps.map((step) => ({ step, state: "done" as const })) });
+    },
+  },
   version: () => ({ version: "1", node: "node-1", ovs: undefined, openflow: "1.5", runtime: "node" }),
   status: () => Promise.reject(new Error("the switch is away")),
   endpoints: () => Promise.resolve({ endpoints: [] }),
@@ -40,7 +56,12 @@ interface Answer {
   readonly body: string;
 }
 
-function ask(where: { socketPath: string } | { port: number }, path: string, method = "GET"): Promise<Answer> {
+function ask(
+  where: { socketPath: string } | { port: number },
+  path: string,
+  method = "GET",
+  sending?: string,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const sent = request({ ...where, host: "127.0.0.1", path, method, agent: false }, (response) => {
       let body = "";
@@ -50,7 +71,7 @@ function ask(where: { socketPath: string } | { port: number }, path: string, met
       response.on("end", () => resolve({ status: response.statusCode, type: response.headers["content-type"], body }));
     });
     sent.on("error", reject);
-    sent.end();
+    sent.end(sending);
   });
 }
 
@@ -68,7 +89,8 @@ describe("the local API", () => {
     assert.equal(existsSync(socket), false);
     rmSync(folder, { recursive: true, force: true });
   });
-  const local = (path: string, method?: string): Promise<Answer> => ask({ socketPath: socket }, path, method);
+  const local = (path: string, method?: string, sending?: string): Promise<Answer> =>
+    ask({ socketPath: socket }, path, method, sending);
   const health = (path: string, method?: string): Promise<Answer> => ask({ port }, path, method);
   const codeOf = ({ body }: Answer): unknown => (JSON.parse(body) as { code: unknown }).code;
 
@@ -107,6 +129,64 @@ describe("the local API", () => {
     const answer = await local("/v1/status");
     assert.deepEqual([answer.status, codeOf(answer)], [500, "API_FAILED"]);
     assert.match(answer.body, /the switch is away/);
+    assert.equal((await local("/v1/version")).status, 200);
+  });
+
+  it("hands on what is asked about addresses", async () => {
+    assert.equal((await local("/v1/addresses")).status, 200);
+    await local("/v1/addresses?subnet=office&namespace=shop&owner=StatefulSet/db&free=true&limit=7");
+    assert.deepEqual(listed, [
+      { free: false, limit: 1000 },
+      { subnet: "office", namespace: "shop", owner: { kind: "StatefulSet", name: "db" }, free: true, limit: 7 },
+    ]);
+    const account = await local("/v1/addresses/account?address=FD00:0::7");
+    assert.equal(account.body, '{"account":{"address":"fd00::7","state":"free"}}');
+    const history = async (query: string): Promise<string> => (await local(`/v1/addresses/history?${query}`)).body;
+    assert.match(await history("pod=shop/db-0"), /\{\\"pod\\":\{\\"namespace\\":\\"shop\\",\\"name\\":\\"db-0\\"\}\}/);
+    assert.match(await history("address=10.0.0.1"), /\{\\"address\\":\\"10\.0\.0\.1\\"\}/);
+    assert.match((await local("/v1/addresses/check")).body, /the API server is away/);
+  });
+
+  it("says 400 to what it cannot use, and what to write instead", async () => {
+    for (const [path, words] of [
+      ["account", /address is \\"\\", which is none; write for example/],
+      ["account?address=10.0.0", /which is none/],
+      ["history?pod=db-0", /write NAMESPACE\/NAME/],
+      ["history?pod=a/b/c", /write NAMESPACE\/NAME/],
+      ["?owner=db", /write KIND\/NAME/],
+      ["?free=yes", /write true or false/],
+      ["?limit=0", /write a number from 1 to 100000/],
+      ["?limit=1e3", /write a number/],
+      ["?limit=100001", /write a number/],
+    ] as const) {
+      const answer = await local(`/v1/addresses${path.startsWith("?") ? "" : "/"}${path}`);
+      assert.deepEqual([answer.status, codeOf(answer)], [400, "API_REQUEST"], path);
+      assert.match(answer.body, words);
+    }
+  });
+
+  it("takes a repair by POST alone, and only one that it understands", async () => {
+    const step = { action: "release", kind: "IPAddress", name: "10-0-0-1", uid: "u", resourceVersion: "7" };
+    const path = "/v1/addresses/repair";
+    assert.match((await local(path)).body, /use POST/);
+    const answer = await local(path, "POST", JSON.stringify({ steps: [{ ...step, invented: 1 }] }));
+    assert.deepEqual([answer.status, JSON.parse(answer.body)], [200, { results: [{ step, state: "done" }] }]);
+    assert.deepEqual(repaired, [step]);
+    for (const body of [
+      "",
+      "{",
+      "null",
+      "[]",
+      "{}",
+      '{"steps":[{}]}',
+      JSON.stringify({ steps: [{ ...step, action: "burn" }] }),
+      JSON.stringify({ steps: Array.from({ length: 501 }, () => step) }),
+      " ".repeat(1024 * 1024 + 1),
+    ]) {
+      const refused = await local(path, "POST", body);
+      assert.deepEqual([refused.status, codeOf(refused)], [400, "API_REQUEST"], body.slice(0, 100));
+    }
+    assert.equal(repaired.length, 1);
     assert.equal((await local("/v1/version")).status, 200);
   });
 

@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { ownerState } from "../../src/directory/owner-states.ts";
 import {
   claimFact,
+  auditPodRecord,
   gatewayAddressesAnnotation,
   namespaceRecord,
   nodeRecord,
@@ -38,6 +39,28 @@ function anyMangled(sound: unknown): fc.Arbitrary<unknown> {
     : fc.record(Object.fromEntries(Object.entries(sound).map(([key, value]) => [key, anyMangled(value)])));
   return fc.oneof({ weight: 8, arbitrary: inside }, junk);
 }
+
+describe("a pod as an audit sees it", () => {
+  it("is there before it has addresses or a node, and knows both of its UIDs", () => {
+    const seen = {
+      namespace: "shop",
+      name: "web",
+      uid: "u1",
+      node: "node-1",
+      addresses: ["10.244.1.5", "fd00:244::5"],
+    };
+    assert.deepEqual(auditPodRecord(pod), seen);
+    assert.deepEqual(auditPodRecord({ metadata: pod.metadata }), { ...seen, node: "", addresses: [] });
+    const mirror = { ...pod.metadata, annotations: { "kubernetes.io/config.hash": "runtime-uid" } };
+    assert.equal(auditPodRecord({ ...pod, metadata: mirror })?.staticUid, "runtime-uid");
+  });
+
+  it("is none that has ended or shares its node's network, and none that is mangled", () => {
+    assert.equal(auditPodRecord({ ...pod, status: { ...pod.status, phase: "Failed" } }), undefined);
+    assert.equal(auditPodRecord({ ...pod, spec: { ...pod.spec, hostNetwork: true } }), undefined);
+    fc.assert(fc.property(anyMangled(pod), (mangled) => void auditPodRecord(mangled)));
+  });
+});
 
 describe("a pod of the API", () => {
   it("is kept with its addresses in one form", () => {

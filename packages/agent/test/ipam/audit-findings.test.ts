@@ -6,7 +6,7 @@ import { confirmed, findingsOf, type CheckOptions, type Finding } from "../../sr
 import { allocation, block, claim, cluster, earlier, now, pod, sound } from "./cluster-facts.ts";
 
 function check(facts: Partial<AddressFacts> = {}, options: Partial<CheckOptions> = {}): Finding[] {
-  return [...findingsOf(cluster(facts), { now, grace: 60_000, ...options })];
+  return [...findingsOf(cluster(facts), { now, grace: 60_000, ...options })].filter((each) => each !== undefined);
 }
 
 /** The only finding of a cluster. */

@@ -6,11 +6,11 @@ import { AddressBook } from "../../src/ipam/audit.ts";
 import { allocation, block, claim, cluster, earlier, now, sound } from "./cluster-facts.ts";
 import { subnet } from "./subnets.ts";
 
-const take = <T>(items: Iterable<T>, count: number): T[] => {
+function take<T>(items: Iterable<T | undefined>, count: number): T[] {
   const taken: T[] = [];
-  for (const item of items) if (taken.push(item) >= count) break;
+  for (const item of items) if (item !== undefined && taken.push(item) >= count) break;
   return taken;
-};
+}
 
 describe("who has an address", () => {
   it("is told for every state that one can be in", () => {
@@ -78,7 +78,7 @@ describe("lists of addresses", () => {
   it("show what is taken, in order, and can be narrowed", () => {
     const book = cluster();
     const addresses = (...args: Parameters<typeof book.taken>): string[] =>
-      book.taken(...args).map(({ address }) => address);
+      [...book.taken(...args)].map(({ address }) => address);
     const all = ["10.0.0.2", "10.0.0.3", "10.0.0.9", "10.0.0.17", "10.0.0.18", "10.0.0.20", "10.0.0.100", "fd00::5"];
     assert.deepEqual(addresses(), all);
     assert.deepEqual(addresses({ subnet: "default" }), all);
@@ -125,8 +125,8 @@ describe("lists of addresses", () => {
             ],
             nodes: [{ name: "node-1", uid: "uid-node-1", gatewayAddresses: own }],
           });
-          const taken = book.taken().map(({ address }) => address);
-          const free = [...book.free()].map(({ address }) => address);
+          const taken = [...book.taken()].map(({ address }) => address);
+          const free = take(book.free(), 100).map(({ address }) => address);
           assert.deepEqual(taken, [...new Set([...claimed, ...ordinary, ...own])].sort(compareIps));
           assert.deepEqual(
             free.filter((address) => taken.includes(address)),
