@@ -126,6 +126,26 @@ export function ownDefinitionCases(plane: ControlPlane, start: () => Promise<Run
       }
     });
 
+    test("take a claim whose owner has no slot and no UID, and one that loses them", async () => {
+      const owner = { ...claim.owner!, kind: "Deployment", uid: "", slot: "" };
+      const body = ipAddressManifest({ ...claim, address: "10.0.0.50", owner });
+      const made = await cluster.api("POST", ADDRESSES, { body });
+      assert.equal(made.status, 201, made.text);
+      const read = parseIpAddress(made.body);
+      assert.ok(read.ok);
+      assert.deepEqual(read.value.owner, owner);
+      for (const next of [claim.owner, owner]) {
+        const stored = parseIpAddress((await cluster.api("GET", `${ADDRESSES}/10-0-0-50`)).body);
+        assert.ok(stored.ok);
+        const patch = ipAddressPatch({ ...stored.value, owner: next });
+        const swapped = await cluster.api("PATCH", `${ADDRESSES}/10-0-0-50`, { body: patch, type: MERGE });
+        assert.equal(swapped.status, 200, swapped.text);
+        const now = parseIpAddress(swapped.body);
+        assert.ok(now.ok);
+        assert.deepEqual(now.value.owner, next);
+      }
+    });
+
     test("refuse claims that break a rule", async () => {
       const manifest = ipAddressManifest({ ...claim, address: "10.0.0.6" }) as Loose;
       const six = ipAddressManifest({ ...claim, address: "fd00::6" }) as Loose;

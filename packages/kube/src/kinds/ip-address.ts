@@ -409,6 +409,11 @@ function checkPhase(spec: Spec, status: Status, offend: Offend): void {
 
 type Fields<Value> = { readonly [Field in keyof Value]-?: Value[Field] | undefined };
 
+/** Some builds of Kubernetes 1.20 take an empty text in a custom resource for null, and refuse it: it is left out. */
+function unlessEmpty(value: string): string | undefined {
+  return value === "" ? undefined : value;
+}
+
 /** Every field, undefined when the claim has it not. Objects are written out whole, so that merging replaces them. */
 function specOf({ address, subnet, pool, retention, owner, holder }: AddressClaim): Fields<z.input<typeof specSchema>> {
   return {
@@ -421,8 +426,8 @@ function specOf({ address, subnet, pool, retention, owner, holder }: AddressClai
       kind: owner.kind,
       namespace: owner.namespace,
       name: owner.name,
-      uid: owner.uid,
-      slot: owner.slot,
+      uid: unlessEmpty(owner.uid),
+      slot: unlessEmpty(owner.slot),
     },
     holder: holder && {
       namespace: holder.namespace,
@@ -460,6 +465,11 @@ function present(fields: Readonly<Record<string, unknown>>): Record<string, unkn
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
-function orNull(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(fields).map(([field, value]) => [field, value ?? null]));
+/** What is absent is removed by a merge patch only when it is null, in whichever object it is. */
+function orNull(fields: object): Record<string, unknown> {
+  const values = Object.entries(fields).map(([field, value]: [string, unknown]): [string, unknown] => {
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    return [field, isObject ? orNull(value) : (value ?? null)];
+  });
+  return Object.fromEntries(values);
 }
