@@ -13,6 +13,7 @@ import type { Figure } from "./figures.ts";
 import type { Bench, Scenario } from "./harness.ts";
 import { parseOptions, USAGE, UsageError, type Options } from "./options.ts";
 import { readResults, renderReport, type Results } from "./report.ts";
+import { addressesScenario } from "./scenarios/addresses.ts";
 import { cniScenario } from "./scenarios/cni.ts";
 import { crowdedScenario } from "./scenarios/crowded.ts";
 import { floodScenario } from "./scenarios/flood.ts";
@@ -28,6 +29,7 @@ const SCENARIOS: readonly Scenario[] = [
   tcpScenario,
   acrossScenario,
   cniScenario,
+  addressesScenario,
   scaleScenario,
 ];
 

@@ -1,9 +1,14 @@
-/** The project's own API server for a bench node, inside the node's namespace, filled with a recorded cluster. */
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+/**
+ * An API server for bench nodes, inside a namespace of theirs, filled with a recorded cluster: the project's own, or a real
+ * etcd and kube-apiserver.
+ */
+import { generateKeyPairSync } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createPki } from "@beyondfabric/apiserver";
 import { load as parseYaml } from "js-yaml";
-import { output, printed, type Running, type Site } from "../environment/site.ts";
+import { kubernetesAssets } from "../../packages/lab/src/control-plane/kubernetes.ts";
+import { output, printed, run, until, type Running, type Site } from "../environment/site.ts";
 import type { LoadOrder } from "./loader.ts";
 import type { Manifest } from "./recorded.ts";
 
@@ -19,7 +24,7 @@ export class BenchApiServer {
   readonly #namespace: string;
   readonly #directory: string;
   readonly #authority: string;
-  readonly #process: Running;
+  readonly #processes: readonly Running[];
 
   readonly #host: string;
 
@@ -29,14 +34,14 @@ export class BenchApiServer {
     directory: string,
     authority: string,
     host: string,
-    server: Running,
+    processes: readonly Running[],
   ) {
     this.#host = host;
     this.#site = site;
     this.#namespace = namespace;
     this.#directory = directory;
     this.#authority = authority;
-    this.#process = server;
+    this.#processes = processes;
     this.kubeconfig = join(directory, "kubeconfig");
     writeFileSync(this.kubeconfig, kubeconfig(authority, host));
   }
@@ -61,9 +66,83 @@ export class BenchApiServer {
     const program = join(ROOT, "packages/apiserver/src/main.ts");
     const server = site.start(namespace, [process.execPath, program, "--config", file]);
     await printed(server, "listening on", "API server");
-    const started = new BenchApiServer(site, namespace, directory, pki.authority.certificate, host, server);
+    const started = new BenchApiServer(site, namespace, directory, pki.authority.certificate, host, [server]);
     await started.load(definitions());
     return started;
+  }
+
+  /** Starts a real etcd, which syncs to disk, and a real kube-apiserver, with the project's kinds defined. */
+  static async startReal(site: Site, namespace: string, host: string): Promise<BenchApiServer> {
+    const directory = site.addDirectory("kubernetes");
+    const pki = createPki();
+    const identity = pki.server([host]);
+    const file = (name: string, content: string): string => {
+      const path = join(directory, name);
+      writeFileSync(path, content);
+      return path;
+    };
+    const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+    const accountKey = file("accounts.key", privateKey.export({ type: "pkcs1", format: "pem" }));
+    const etcdUrl = "http://127.0.0.1:2379";
+    const peerUrl = "http://127.0.0.1:2380";
+    const etcd = site.start(namespace, [
+      program("etcd"),
+      "--name=bench",
+      `--data-dir=${join(directory, "etcd")}`,
+      `--listen-client-urls=${etcdUrl}`,
+      `--advertise-client-urls=${etcdUrl}`,
+      `--listen-peer-urls=${peerUrl}`,
+      `--initial-advertise-peer-urls=${peerUrl}`,
+      `--initial-cluster=bench=${peerUrl}`,
+      "--log-level=error",
+    ]);
+    const server = site.start(namespace, [
+      program("kube-apiserver"),
+      `--etcd-servers=${etcdUrl}`,
+      `--bind-address=${host}`,
+      `--advertise-address=${host}`,
+      `--secure-port=${PORT}`,
+      "--insecure-port=0",
+      `--tls-cert-file=${file("server.crt", identity.certificate)}`,
+      `--tls-private-key-file=${file("server.key", identity.key)}`,
+      `--token-auth-file=${file("tokens.csv", `${TOKEN},bench,bench,"system:masters"\n`)}`,
+      "--authorization-mode=RBAC",
+      `--service-account-key-file=${accountKey}`,
+      `--service-account-signing-key-file=${accountKey}`,
+      "--service-account-issuer=https://kubernetes.default.svc",
+      "--service-cluster-ip-range=10.96.0.0/16",
+      "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+      // Nobody is to be slowed down for asking much: that is what is measured.
+      "--enable-priority-and-fairness=false",
+      "--max-requests-inflight=0",
+      "--max-mutating-requests-inflight=0",
+      "--profiling=false",
+    ]);
+    for (const child of [etcd, server]) child.stderr.resume();
+    const started = new BenchApiServer(site, namespace, directory, pki.authority.certificate, host, [server, etcd]);
+    await until("kube-apiserver", 90_000, () => started.#kubectl("get", "--raw=/readyz") === "ok", 250);
+    await started.load(definitions());
+    started.#kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s");
+    return started;
+  }
+
+  /** Requests that the server has answered, watches and Events left out. Only a real one counts them. */
+  requests(): number {
+    const text = this.#kubectl("get", "--raw=/metrics") ?? "";
+    let sum = 0;
+    for (const [, labels, count] of text.matchAll(/^apiserver_request_total\{(.*)\} (\S+)$/gm)) {
+      if (!/verb="WATCH"|resource="events"/.test(labels!)) sum += Number(count);
+    }
+    return sum;
+  }
+
+  /** What a `kubectl` in the server's namespace prints; undefined when it fails. */
+  #kubectl(...args: string[]): string | undefined {
+    try {
+      return run(["ip", "netns", "exec", this.#namespace, "kubectl", "--kubeconfig", this.kubeconfig, ...args]);
+    } catch {
+      return undefined;
+    }
   }
 
   /** Writes objects, statuses included; returns how many. The order is kept only between calls. */
@@ -86,9 +165,16 @@ export class BenchApiServer {
     return Number(await output(loader, "loading the API server"));
   }
 
-  stop(): Promise<void> {
-    return this.#site.stop(this.#process);
+  async stop(): Promise<void> {
+    for (const each of this.#processes) await this.#site.stop(each);
   }
+}
+
+/** A program of a real control plane. */
+function program(name: string): string {
+  const found = [join(kubernetesAssets(), name), join("/usr/bin", name)].find((path) => existsSync(path));
+  if (found === undefined) throw new Error(`${name} is missing; make setup-kubernetes`);
+  return found;
 }
 
 /** The project's kinds, as they are installed in a cluster. */

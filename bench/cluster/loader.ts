@@ -24,6 +24,7 @@ const PLURALS: Readonly<Record<string, string>> = {
   Network: "networks",
   Subnet: "subnets",
   AddressBlock: "addressblocks",
+  IPPool: "ippools",
   CustomResourceDefinition: "customresourcedefinitions",
 };
 
