@@ -61,6 +61,7 @@ export class AddressAgent {
       membership: () => this.#membership,
       ports: () => this.#ports.values(),
       onChange: () => {},
+      onBlocks: () => {},
     });
     const { addresses } = this.#addressing;
     this.#directory = new Directory({
@@ -80,6 +81,7 @@ export class AddressAgent {
       ...this.#addressing,
       config,
       client: this.#client,
+      events: recorder,
       view,
       logger,
       directory: () => this.#directory,
