@@ -59,6 +59,7 @@ export class BlockKeeper {
   /** Why the last attempt for a subnet failed. */
   readonly #failures = new Map<string, string>();
   readonly #wishes = new Map<string, BlockWish>();
+  readonly #acquiring = new Map<string, Promise<void>>();
   #ensuring: Promise<void> | undefined;
   #tending = false;
   #settling: Promise<void> | undefined;
@@ -150,9 +151,19 @@ export class BlockKeeper {
     if (failure !== undefined) throw failure;
   }
 
-  async #ensureFamily(subnet: Subnet, family: IpFamily): Promise<void> {
-    const { allocator, known, logger, onChange, protect } = this.#options;
+  /** Pods that start together need one block, not one each. */
+  #ensureFamily(subnet: Subnet, family: IpFamily): Promise<void> {
     const key = `${subnet.name}/${family}`;
+    let acquiring = this.#acquiring.get(key);
+    if (acquiring === undefined) {
+      acquiring = this.#acquire(subnet, family, key).finally(() => this.#acquiring.delete(key));
+      this.#acquiring.set(key, acquiring);
+    }
+    return acquiring;
+  }
+
+  async #acquire(subnet: Subnet, family: IpFamily, key: string): Promise<void> {
+    const { allocator, known, logger, onChange, protect } = this.#options;
     const isOwner = this.own.list().some((block) => block.subnet === subnet.name && block.cidr.family === family);
     const isLow = allocator.wanted().some((want) => want.subnet === subnet.name && want.family === family);
     if (isOwner && !isLow) {
