@@ -2,6 +2,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
+import { owner, ownerKey } from "../../packages/agent/src/switch/database.ts";
 import { CommandError, printed, run, until, type Running, type Site } from "../environment/site.ts";
 import type { AddressAgentOrder } from "./address-agent.ts";
 import type { AllocationOrder, AllocationReport } from "./address-agents.ts";
@@ -106,7 +107,20 @@ async function startDatabase(
     { OVS_RUNDIR: directory },
   );
   await until("ovsdb-server", 20_000, () => existsSync(socket));
-  run(["ovs-vsctl", `--db=unix:${socket}`, "--no-wait", "init", "--", "add-br", "br-int"]);
+  run([
+    "ovs-vsctl",
+    `--db=unix:${socket}`,
+    "--no-wait",
+    "init",
+    "--",
+    "add-br",
+    "br-int",
+    "--",
+    "set",
+    "bridge",
+    "br-int",
+    `external_ids:"${ownerKey}"=${owner}`,
+  ]);
   return { child, database: `unix:${socket}` };
 }
 

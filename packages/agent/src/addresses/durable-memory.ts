@@ -5,8 +5,9 @@
  */
 import { Transaction, type Cache, type OvsdbClient } from "@beyondfabric/ovsdb";
 import { formatCidr, isIp, isMac, parseCidr, parseIp, parseMac, type Ip, type Mac } from "@beyondfabric/packet";
+import { AgentError } from "../errors.ts";
 import type { AddressMemory, OwnBlock } from "../ipam/own-blocks.ts";
-import type { SwitchTables } from "../switch/database.ts";
+import { owner, ownerKey, type SwitchTables } from "../switch/database.ts";
 
 const memoryKey = "beyondfabric.io/addresses";
 const memoryFormat = 1;
@@ -67,7 +68,10 @@ export class DurableMemory {
     return [...this.#pods.values()].find((claim) => claim.namespace === namespace && claim.name === name);
   }
 
-  /** Blocks and promises as they are from now on; resolves when OVSDB has them. */
+  /**
+   * Blocks and promises as they are from now on; resolves when OVSDB has them.
+   * @throws AgentError `AGENT_MEMORY` while the bridge is not there or not ours: then nothing may be promised
+   */
   rememberOwn(own: AddressMemory): Promise<void> {
     this.#own = own;
     return this.#save();
@@ -104,7 +108,14 @@ export class DurableMemory {
     const { cache, bridge, database } = this.#options;
     const text = formatMemory({ ...this.#own, pods: [...this.#pods.values()] });
     const row = cache.find("Bridge", (candidate) => candidate.name === bridge);
-    if (row?.external_ids[memoryKey] === text) return;
+    if (row?.external_ids[ownerKey] !== owner) {
+      const state = row === undefined ? "is not there" : "belongs to another program";
+      throw new AgentError(
+        "AGENT_MEMORY",
+        `bridge ${bridge}, where this node keeps what it promises of addresses, ${state}; see \`fabricctl status\``,
+      );
+    }
+    if (row.external_ids[memoryKey] === text) return;
     await database.transact(
       new Transaction().setPairs("Bridge", { name: bridge }, "external_ids", { [memoryKey]: text }),
     );

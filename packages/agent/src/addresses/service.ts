@@ -84,7 +84,9 @@ export class AddressService implements PodAddresses {
   #subnets: readonly Subnet[] = [];
   #pools: readonly IpPool[] = [];
   /** What OVSDB remembers, until it is known who this node is. */
-  #remembered: Memory = { blocks: [], reserved: [], pods: [] };
+  #remembered: Memory = nothing;
+  /** UID of the Node that it was written for; empty when it does not say. */
+  #rememberedFor = "";
   #restored = false;
   #identity: NodeIdentity | undefined;
   #keeper: BlockKeeper | undefined;
@@ -121,7 +123,7 @@ export class AddressService implements PodAddresses {
     this.#identity = node;
     if (!this.#restored || this.#keeper?.node.uid === node.uid) return;
     const { blocks, addresses, reads, watched, memory, protect, logger, now, onBlocks } = this.#options;
-    const before = this.#keeper?.own.list();
+    this.#forgetFormerNode(node);
     const keeper = new BlockKeeper({
       node,
       allocator: this.allocator,
@@ -138,7 +140,7 @@ export class AddressService implements PodAddresses {
       now,
       onChange: onBlocks,
     });
-    keeper.own.restore(before === undefined ? this.#remembered : { blocks: before, reserved: [] });
+    keeper.own.restore(this.#remembered);
     this.#keeper = keeper;
     this.claims.setEnvironment(node, {
       store: addresses,
@@ -149,6 +151,18 @@ export class AddressService implements PodAddresses {
       isAttached: (podUid) => this.#isAttached(podUid),
     });
     onBlocks();
+  }
+
+  /**
+   * A Node that is made anew owns nothing of the one before it: nothing more is handed out of those blocks, the node takes
+   * new addresses of its own, and pods keep theirs until they go.
+   */
+  #forgetFormerNode({ uid }: NodeIdentity): void {
+    const former = this.#keeper?.node.uid ?? this.#rememberedFor;
+    if (former === uid || former === "") return;
+    for (const { cidr } of this.#keeper?.own.list() ?? []) this.allocator.withdrawBlock(cidr);
+    this.allocator.release(NODE_OWNER);
+    this.#remembered = nothing;
   }
 
   /** Subnets and pools that break no rule, those that are being deleted included. */
@@ -177,6 +191,7 @@ export class AddressService implements PodAddresses {
   /** Takes over what OVSDB says of blocks, claims and pods of this node, and the node's own addresses. */
   restore(memory: Memory, ports: Iterable<PodPort>, nodeAddresses: readonly Ip[], nodeUid: string): void {
     this.#remembered = memory;
+    this.#rememberedFor = nodeUid;
     for (const address of memory.reserved) this.allocator.reserve(address);
     const facts: { owner: string; subnet: string; addresses: readonly Ip[]; created: number }[] = [];
     for (const port of ports) {
@@ -443,6 +458,8 @@ export class AddressService implements PodAddresses {
     }
   }
 }
+
+const nothing: Memory = { blocks: [], reserved: [], pods: [] };
 
 /** What a port has and its pod does not ask for, as a sentence; undefined when the two agree. */
 function differenceOf(port: PodPort, plan: AddressingPlan): string | undefined {

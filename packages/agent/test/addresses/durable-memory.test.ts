@@ -12,7 +12,7 @@ import {
   type Memory,
   type PodClaim,
 } from "../../src/addresses/durable-memory.ts";
-import { monitoredTables, type SwitchTables } from "../../src/switch/database.ts";
+import { monitoredTables, owner, ownerKey, type SwitchTables } from "../../src/switch/database.ts";
 
 const pod = (uid: string): PodClaim => ({
   namespace: "shop",
@@ -38,6 +38,7 @@ describe("the memory of addresses", () => {
     await server.start();
     await server.vsctl("--no-wait", "init");
     await server.vsctl("--no-wait", "add-br", "br-int", "--", "set", "bridge", "br-int", "external_ids:theirs=1");
+    await server.vsctl("--no-wait", "set", "bridge", "br-int", `external_ids:"${ownerKey}"=${owner}`);
     const begin = async (): Promise<DurableMemory> => {
       const database = new OvsdbClient({ address: server.address });
       context.after(() => database.stop());
@@ -60,6 +61,30 @@ describe("the memory of addresses", () => {
     assert.deepEqual(second.podClaimNamed("shop", "db-b"), pod("b"));
     assert.equal(second.podClaimNamed("shop", "db-c"), undefined);
     assert.equal(await server.vsctl("--no-wait", "get", "bridge", "br-int", "external_ids:theirs"), '"1"');
+  });
+
+  it("is promised nothing on a bridge that is not there or not ours, and the bridge stays as it is", async (context) => {
+    const server = await OvsdbServer.create();
+    context.after(() => server.destroy());
+    await server.start();
+    await server.vsctl("--no-wait", "init");
+    const database = new OvsdbClient({ address: server.address });
+    context.after(() => database.stop());
+    const cache = database.monitor<SwitchTables>(monitoredTables);
+    await database.start({ timeoutMs: 20_000 });
+    const remembering = new DurableMemory({ database, cache, bridge: "br-int" });
+    const refused = { code: "AGENT_MEMORY" };
+    await assert.rejects(remembering.rememberPod(pod("a")), refused);
+    await server.vsctl("--no-wait", "add-br", "br-int");
+    await until("the bridge", () => cache.find("Bridge", (row) => row.name === "br-int") !== undefined);
+    await assert.rejects(remembering.rememberOwn(memory), refused);
+    assert.equal(await server.vsctl("--no-wait", "get", "bridge", "br-int", "external_ids"), "{}");
+    await server.vsctl("--no-wait", "set", "bridge", "br-int", `external_ids:"${ownerKey}"=${owner}`);
+    await until("it is ours", () => cache.find("Bridge", (row) => row.external_ids[ownerKey] === owner) !== undefined);
+    await remembering.rememberOwn(memory);
+    const restarted = new DurableMemory({ database, cache, bridge: "br-int" });
+    await until("it is remembered", () => restarted.restore().blocks.length === 2);
+    assert.deepEqual(restarted.restore().pods, [pod("a")]);
   });
 
   it("is read back as it was written", () => {

@@ -14,7 +14,7 @@ import type { OwnPodRecord } from "../../src/directory/records.ts";
 import { grantClaim } from "../../src/ipam/address-claim.ts";
 import { candidatesOf } from "../../src/ipam/candidates.ts";
 import { createLogger } from "../../src/log.ts";
-import { monitoredTables, type SwitchTables } from "../../src/switch/database.ts";
+import { monitoredTables, owner, ownerKey, type SwitchTables } from "../../src/switch/database.ts";
 import { addressStore, SimulatedApi } from "../ipam/simulation/simulated-api.ts";
 import { block, subnet } from "./objects.ts";
 
@@ -67,8 +67,19 @@ describe("claims of a node's pods", () => {
   let bridges = 0;
   beforeEach(async () => {
     const bridge = `br${++bridges}`;
-    await server.vsctl("--no-wait", "add-br", bridge);
-    await until("the bridge is known", () => cache.find("Bridge", (row) => row.name === bridge) !== undefined);
+    await server.vsctl(
+      "--no-wait",
+      "add-br",
+      bridge,
+      "--",
+      "set",
+      "bridge",
+      bridge,
+      `external_ids:"${ownerKey}"=${owner}`,
+    );
+    const isKnown = (row: SwitchTables["Bridge"]): boolean =>
+      row.name === bridge && row.external_ids[ownerKey] === owner;
+    await until("the bridge is known", () => cache.find("Bridge", isKnown) !== undefined);
     restarted = () => {
       const read = new DurableMemory({ database, cache, bridge });
       read.restore();
