@@ -74,10 +74,9 @@ describe("the keeper of a node's blocks", () => {
   });
 
   it("claims for what is needed, and a subnet that is full keeps no other from its block", async () => {
-    api.create("blocks", "10-50-0-0-29", {
-      ...{ subnet: "office", cidr: open[0]!.families[0]!.cidr, node: "node-2", nodeUid: "uid-node-2" },
-      ...{ lent: [], used: 5 },
-    });
+    const { cidr } = open[0]!.families[0]!;
+    const node = { node: "node-2", nodeUid: "uid-node-2" };
+    api.create("blocks", "10-50-0-0-29", { subnet: "office", cidr, lent: [], used: 5, ...node });
     needed.add("office");
     const keeper = keeperOf("node-1");
     await assert.rejects(keeper.ensure(), { code: "IPAM_SUBNET_EXHAUSTED" });
@@ -124,10 +123,8 @@ describe("the keeper of a node's blocks", () => {
     const keeper = keeperOf("node-1");
     await keeper.require(open[0]!);
     const owner = { apiVersion: "v1", kind: "Pod", namespace: "shop", name: "web", uid: "w", slot: "" };
-    const holder = {
-      ...{ namespace: "shop", pod: "web", podUid: "w", node: "node-2", nodeUid: "uid-node-2" },
-      mac: "0a:58:00:00:00:01",
-    };
+    const pod = { namespace: "shop", pod: "web", podUid: "w" };
+    const holder = { ...pod, node: "node-2", nodeUid: "uid-node-2", mac: "0a:58:00:00:00:01" };
     const terms = { subnet: "office", retention: "Fixed", owner } as const;
     await addressStore(api, call).create(newClaim("10.50.0.5", terms, holder, 0));
     await keeper.settle();
