@@ -56,14 +56,14 @@ export class AddressAudit implements AddressSource {
   }
 
   async account(address: Ip): Promise<AddressReply> {
-    const objects = await this.#options.reader.about(address, this.#subnetOf(address));
-    return { account: this.#book(objects).account(address) };
+    const objects = await this.#options.reader.about(address, await this.#subnetOf(address));
+    return { account: (await this.#book(objects)).account(address) };
   }
 
   async list({ free, limit, ...selection }: AddressListQuery): Promise<AddressesReply> {
-    const book = this.#book(await this.#options.reader.objects(selection.subnet));
+    const book = await this.#book(await this.#options.reader.objects(selection.subnet));
     const found = free ? book.free(selection.subnet) : book.taken(selection);
-    const addresses = await collect(found, limit + 1);
+    const { items: addresses } = await inTurns(found, limit + 1);
     return { addresses: addresses.slice(0, limit), more: addresses.length > limit };
   }
 
@@ -74,7 +74,7 @@ export class AddressAudit implements AddressSource {
       return { tenures: historyOfPod(await reader.objects(), namespace, name) };
     }
     const { address } = query;
-    return { tenures: historyOfAddress(await reader.about(address, this.#subnetOf(address)), address) };
+    return { tenures: historyOfAddress(await reader.about(address, await this.#subnetOf(address)), address) };
   }
 
   /** One check at a time: whoever asks meanwhile gets the same answer. */
@@ -99,10 +99,10 @@ export class AddressAudit implements AddressSource {
     // Pods last: what a claim or an allocation names then has its pod, unless the pod is gone.
     const objects = await reader.objects();
     const pods = await reader.pods();
-    const book = this.#book(objects, pods);
+    const book = await this.#book(objects, pods);
     const { claims, blocks, nodes, subnets } = book.facts;
     const keeps = await this.#owners(claims);
-    const findings: Finding[] = await collect(
+    const { items: findings } = await inTurns<Finding, void>(
       findingsOf(book, { now: Date.now(), grace, keeps, unreadable: objects.unreadable }),
     );
     const looked = {
@@ -162,34 +162,37 @@ export class AddressAudit implements AddressSource {
     }
   }
 
-  #subnetOf(address: Ip): Subnet | undefined {
-    return this.#book({ claims: [], blocks: [] }).subnetOf(address)?.subnet;
+  async #subnetOf(address: Ip): Promise<Subnet | undefined> {
+    return (await this.#book({ claims: [], blocks: [] })).subnetOf(address)?.subnet;
   }
 
   /** @throws AgentError before everything was listed: an audit of half a cluster finds leaks everywhere */
-  #book(objects: Pick<AddressFacts, "claims" | "blocks">, pods: AddressFacts["pods"] = []): AddressBook {
+  async #book(objects: Pick<AddressFacts, "claims" | "blocks">, pods: AddressFacts["pods"] = []): Promise<AddressBook> {
     const { nodes, subnets, isListed } = this.#options.watched;
     if (!isListed()) {
       const message = "the agent has not listed the API server's objects yet; see `fabricctl status`, and ask again";
       throw new AgentError("AGENT_API_NEEDED", message);
     }
-    return new AddressBook({ ...objects, pods, nodes: [...nodes()], subnets: subnets() });
+    return (await inTurns(AddressBook.from({ ...objects, pods, nodes: [...nodes()], subnets: subnets() }))).result;
   }
 }
 
 /** How long the agent may be kept from packets at a time (ms). */
 const turnMilliseconds = 5;
 
-/** The first items, with pauses in which packets are served: a cluster has more addresses than fit into one turn. */
-async function collect<T>(items: Iterable<T | undefined>, most = Number.POSITIVE_INFINITY): Promise<T[]> {
-  const found: T[] = [];
+/** Goes on to the end, or to so many items, with pauses in which packets are served. */
+async function inTurns<T, Result>(
+  steps: Generator<T | undefined, Result>,
+  most = Number.POSITIVE_INFINITY,
+): Promise<{ readonly items: T[]; readonly result: Result }> {
+  const items: T[] = [];
   let begun = performance.now();
-  for (const item of items) {
-    if (item !== undefined) found.push(item);
-    if (found.length >= most) break;
+  for (;;) {
+    const { done, value } = items.length >= most ? steps.return(undefined as Result) : steps.next();
+    if (done === true) return { items, result: value };
+    if (value !== undefined) items.push(value);
     if (performance.now() - begun < turnMilliseconds) continue;
     await new Promise((resolve) => setImmediate(resolve));
     begun = performance.now();
   }
-  return found;
 }

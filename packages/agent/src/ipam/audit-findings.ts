@@ -83,7 +83,11 @@ export interface CheckOptions {
 
 /** Everything that is wrong, the objects of one rule after those of another. Undefined is a pause among what is sound. */
 export function* findingsOf(book: AddressBook, options: CheckOptions): Generator<Finding | undefined> {
-  const pods = new PodIndex(book.facts.pods);
+  const pods = new PodIndex();
+  for (const pod of book.facts.pods) {
+    yield undefined;
+    pods.add(pod);
+  }
   yield* claimFindings(book, pods, options);
   yield* blockFindings(book);
   yield* allocationFindings(book, pods);
@@ -114,12 +118,10 @@ class PodIndex {
   readonly #byUid = new Map<string, AuditPod>();
   readonly #byName = new Map<string, AuditPod>();
 
-  constructor(pods: readonly AuditPod[]) {
-    for (const pod of pods) {
-      this.#byUid.set(pod.uid, pod);
-      if (pod.staticUid !== undefined) this.#byUid.set(pod.staticUid, pod);
-      this.#byName.set(nameOf(pod), pod);
-    }
+  add(pod: AuditPod): void {
+    this.#byUid.set(pod.uid, pod);
+    if (pod.staticUid !== undefined) this.#byUid.set(pod.staticUid, pod);
+    this.#byName.set(nameOf(pod), pod);
   }
 
   /** Some runtimes tell no UID: then the name has to do. */
@@ -172,11 +174,11 @@ function* claimFindings(book: AddressBook, pods: PodIndex, options: CheckOptions
   }
 }
 
-function* blockFindings(book: AddressBook): Generator<Finding> {
+function* blockFindings(book: AddressBook): Generator<Finding | undefined> {
   const { blocks, nodes, pods, subnets } = book.facts;
   const live = new Set(nodes.map(({ uid }) => uid));
   const orphans = blocks.filter(({ block }) => !live.has(block.nodeUid));
-  const used = orphans.length === 0 ? undefined : podsByBlock(book, pods);
+  const used = orphans.length === 0 ? undefined : yield* podsByBlock(book, pods);
   for (const { block } of orphans) {
     const users = used?.get(block.name) ?? [];
     const message = `block ${formatCidr(block.cidr)} belongs to node ${block.node} (${block.nodeUid}), which is gone`;
@@ -200,12 +202,16 @@ function* blockFindings(book: AddressBook): Generator<Finding> {
   }
 }
 
-function podsByBlock(book: AddressBook, pods: readonly AuditPod[]): Map<string, AuditPod[]> {
+function* podsByBlock(book: AddressBook, pods: readonly AuditPod[]): Generator<undefined, Map<string, AuditPod[]>> {
   const found = new Map<string, AuditPod[]>();
   for (const pod of pods) {
+    yield;
     for (const address of pod.addresses) {
       const name = book.blockAround(address)?.block.name;
-      if (name !== undefined) found.set(name, [...(found.get(name) ?? []), pod]);
+      if (name === undefined) continue;
+      const others = found.get(name);
+      if (others === undefined) found.set(name, [pod]);
+      else others.push(pod);
     }
   }
   return found;
@@ -256,6 +262,7 @@ function withoutPod({ block, allocation }: Published): Finding {
 function* podFindings(book: AddressBook): Generator<Finding | undefined> {
   const shown = new Map<Ip, AuditPod[]>();
   for (const pod of book.facts.pods) {
+    yield undefined;
     for (const address of pod.addresses) {
       const others = shown.get(address);
       if (others === undefined) shown.set(address, [pod]);

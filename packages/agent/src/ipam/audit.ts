@@ -17,7 +17,18 @@ import type {
   Subnet,
   SubnetFamily,
 } from "@beyondfabric/kube/kinds";
-import { cidrContains, formatCidr, ipFamily, ipFromBigInt, ipToBigInt, PrefixMap, type Ip } from "@beyondfabric/packet";
+import {
+  cidrContains,
+  cidrOf,
+  compareIps,
+  familyBits,
+  formatCidr,
+  ipFamily,
+  ipFromBigInt,
+  ipToBigInt,
+  PrefixMap,
+  type Ip,
+} from "@beyondfabric/packet";
 
 /** A pod with a network of its own that has not ended. */
 export interface AuditPod {
@@ -125,21 +136,35 @@ export class AddressBook {
   readonly #subnets = new PrefixMap<{ readonly subnet: Subnet; readonly family: SubnetFamily }>();
   readonly #intervals = new Map<SubnetFamily, readonly Interval[]>();
 
-  constructor(facts: AddressFacts) {
+  private constructor(facts: AddressFacts) {
     this.facts = facts;
-    for (const claim of facts.claims) this.#claims.set(claim.address, claim);
-    for (const each of facts.blocks) {
-      this.#blocks.set(each.block.cidr, each);
-      for (const allocation of each.status?.allocations ?? []) {
-        const published = { block: each.block, allocation };
-        const others = this.#allocations.get(allocation.address);
-        if (others === undefined) this.#allocations.set(allocation.address, [published]);
-        else others.push(published);
-      }
+  }
+
+  /** Files the facts; each step is a place to pause, because a cluster has more of them than fit into one turn. */
+  static *from(facts: AddressFacts): Generator<undefined, AddressBook> {
+    const book = new AddressBook(facts);
+    for (const claim of facts.claims) {
+      yield;
+      book.#claims.set(claim.address, claim);
     }
-    for (const node of facts.nodes) for (const address of node.gatewayAddresses) this.#nodes.set(address, node);
+    for (const each of facts.blocks) {
+      yield;
+      book.#addBlock(each);
+    }
+    for (const node of facts.nodes) for (const address of node.gatewayAddresses) book.#nodes.set(address, node);
     for (const subnet of facts.subnets) {
-      for (const family of subnet.families) this.#subnets.set(family.cidr, { subnet, family });
+      for (const family of subnet.families) book.#subnets.set(family.cidr, { subnet, family });
+    }
+    return book;
+  }
+
+  #addBlock(each: AuditBlock): void {
+    this.#blocks.set(each.block.cidr, each);
+    for (const allocation of each.status?.allocations ?? []) {
+      const published = { block: each.block, allocation };
+      const others = this.#allocations.get(allocation.address);
+      if (others === undefined) this.#allocations.set(allocation.address, [published]);
+      else others.push(published);
     }
   }
 
@@ -204,13 +229,16 @@ export class AddressBook {
     return intervals;
   }
 
-  /** Every address that somebody has or that is kept for somebody, in order, as far as the selection wants it. */
-  *taken(selection: AddressSelection = {}): Generator<AddressAccount> {
+  /**
+   * Every address that somebody has or that is kept for somebody, in order, as far as the selection wants it. Undefined is a
+   * pause.
+   */
+  *taken(selection: AddressSelection = {}): Generator<AddressAccount | undefined> {
     const addresses = new Set([...this.#allocations.keys(), ...this.#nodes.keys()]);
     for (const { address, phase } of this.facts.claims) if (phase !== "Released") addresses.add(address);
     for (const address of inOrder(addresses)) {
-      const account = this.account(address);
-      if (isSelected(account, selection)) yield account;
+      const account = address === undefined ? undefined : this.account(address);
+      yield account !== undefined && isSelected(account, selection) ? account : undefined;
     }
   }
 
@@ -236,11 +264,22 @@ export class AddressBook {
   }
 }
 
-/** IPv4 before IPv6, then by value; each address is read once only, because a cluster may have 100,000 of them. */
-function inOrder(addresses: Iterable<Ip>): Ip[] {
-  const read = Array.from(addresses, (address) => ({ address, family: ipFamily(address), value: ipToBigInt(address) }));
-  read.sort((a, b) => a.family - b.family || (a.value < b.value ? -1 : a.value > b.value ? 1 : 0));
-  return read.map(({ address }) => address);
+/**
+ * IPv4 before IPv6, then by value. Sorted in heaps of at most 256 addresses each, with pauses (undefined) in between: to sort
+ * all at once would keep the agent from everything else.
+ */
+function* inOrder(addresses: Iterable<Ip>): Generator<Ip | undefined> {
+  const heaps = new Map<string, { readonly first: Ip; readonly members: Ip[] }>();
+  for (const address of addresses) {
+    yield undefined;
+    const first = cidrOf(address, familyBits(ipFamily(address)) - 8).address;
+    const heap = heaps.get(first);
+    if (heap === undefined) heaps.set(first, { first, members: [address] });
+    else heap.members.push(address);
+  }
+  for (const { members } of [...heaps.values()].sort((a, b) => compareIps(a.first, b.first))) {
+    yield* members.sort(compareIps);
+  }
 }
 
 function accountOfClaim(claim: AddressClaim): Omit<AddressAccount, "address"> {

@@ -113,5 +113,14 @@ export const sound: AddressFacts = {
 
 /** The sound cluster with some of its facts replaced. */
 export function cluster(facts: Partial<AddressFacts> = {}): AddressBook {
-  return new AddressBook({ ...sound, ...facts });
+  return bookOf({ ...sound, ...facts });
+}
+
+/** The facts, filed without a pause. */
+export function bookOf(facts: AddressFacts): AddressBook {
+  const steps = AddressBook.from(facts);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
 }
