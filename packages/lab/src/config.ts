@@ -2,7 +2,9 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { load, loadAll } from "js-yaml";
 import { LabError, messageOf } from "./errors.ts";
-import { MAX_NODE_NUMBER } from "./names.ts";
+import { AddressError, parseCidr } from "@beyondfabric/packet";
+import { MAX_HOST_NUMBER, MAX_NODE_NUMBER } from "./names.ts";
+import { fitsHosts, type Vlan, WIRE_IPV4, WIRE_IPV6 } from "./topology/address-plan.ts";
 
 export type ControlPlaneKind = "embedded" | "kubernetes";
 
@@ -25,6 +27,8 @@ export interface OtherPlugin {
 export interface LabConfig {
   readonly nodes: number;
   readonly hosts: number;
+  /** VLANs of the wire; with any there is a router between them, and each node has a third NIC that carries them. */
+  readonly vlans: readonly Vlan[];
   readonly controlPlane: ControlPlaneKind;
   /** Laid over the generated configuration of every agent. */
   readonly agent: Readonly<Record<string, unknown>>;
@@ -36,6 +40,7 @@ export interface LabConfig {
 const DEFAULTS: LabConfig = {
   nodes: 3,
   hosts: 2,
+  vlans: [],
   controlPlane: "embedded",
   agent: {},
   manifests: undefined,
@@ -89,9 +94,11 @@ export function parseLabConfig(
     refuse("controlPlane", `must be "embedded" or "kubernetes", not ${JSON.stringify(controlPlane)}`);
   const agent = asRecord(record["agent"] ?? {});
   if (agent === undefined) refuse("agent", "must be a mapping of keys of the agent's own configuration");
+  const hosts = count("hosts", 0, MAX_HOST_NUMBER);
   const config: LabConfig = {
     nodes: count("nodes", 1, MAX_NODE_NUMBER),
-    hosts: count("hosts", 0, 50),
+    hosts,
+    vlans: vlansOf(record["vlans"], hosts, refuse),
     controlPlane: controlPlane === "kubernetes" ? "kubernetes" : "embedded",
     agent: agent ?? {},
     manifests: manifestsOf(record["manifests"], base, refuse),
@@ -111,6 +118,60 @@ function otherPlugin(value: unknown, refuse: (key: string, rule: string) => void
     return undefined;
   }
   return { binDirectory, conflist };
+}
+
+function vlansOf(value: unknown, untagged: number, refuse: (key: string, rule: string) => void): Vlan[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value) || value.length > MAX_VLANS) {
+    refuse("vlans", `must be a list of at most ${MAX_VLANS} VLANs, each with id, cidrs and hosts`);
+    return [];
+  }
+  const vlans: Vlan[] = [];
+  let hosts = untagged;
+  for (const [position, item] of (value as unknown[]).entries()) {
+    const record = asRecord(item) ?? {};
+    const key = `vlans[${position}]`;
+    const { id, cidrs, hosts: count = 1, ...unknown } = record;
+    for (const name of Object.keys(unknown))
+      refuse(`${key}.${name}`, "is not a key of a VLAN; known are id, cidrs, hosts");
+    const idIsSound = typeof id === "number" && Number.isInteger(id) && id >= 1 && id <= 4094;
+    if (!idIsSound) refuse(`${key}.id`, "must be a whole number from 1 to 4094");
+    else if (vlans.some((vlan) => vlan.id === id)) refuse(`${key}.id`, `is ${id}, which another VLAN has already`);
+    const pair = vlanCidrs(cidrs);
+    if (pair === undefined) {
+      refuse(
+        `${key}.cidrs`,
+        "must be an IPv4 and an IPv6 CIDR of at most 24 and 64 bits, such as [10.30.0.0/24, fd00:30::/64]",
+      );
+    } else if (pair.includes(WIRE_IPV4) || pair.includes(WIRE_IPV6)) {
+      refuse(`${key}.cidrs`, `must not be ${WIRE_IPV4} or ${WIRE_IPV6}: those are untagged`);
+    }
+    const countIsSound = typeof count === "number" && Number.isInteger(count) && count >= 0;
+    if (!countIsSound) refuse(`${key}.hosts`, "must be a whole number");
+    else if ((hosts += count) > MAX_HOST_NUMBER) refuse(`${key}.hosts`, `makes more than ${MAX_HOST_NUMBER} hosts`);
+    if (idIsSound && pair !== undefined && countIsSound) vlans.push({ id, cidrs: pair, hosts: count });
+  }
+  return vlans;
+}
+
+/** The wire's port names and the router's NICs are made of the VLAN; this many is plenty for a lab. */
+const MAX_VLANS = 16;
+
+function vlanCidrs(value: unknown): [string, string] | undefined {
+  if (!Array.isArray(value) || value.length !== 2) return undefined;
+  const texts = value as unknown[];
+  if (!texts.every((text) => typeof text === "string")) return undefined;
+  try {
+    const [ipv4, ipv6] = [
+      texts.find((text) => parseCidr(text).family === 4),
+      texts.find((text) => parseCidr(text).family === 6),
+    ];
+    if (ipv4 === undefined || ipv6 === undefined || !fitsHosts(ipv4) || !fitsHosts(ipv6)) return undefined;
+    return [ipv4, ipv6];
+  } catch (error) {
+    if (error instanceof AddressError) return undefined;
+    throw error;
+  }
 }
 
 function manifestsOf(

@@ -12,7 +12,13 @@ import { labNames, type LabNames, type NodePaths, nodePaths } from "./names.ts";
 import { type CommandResult, forEachBounded, run, type RunOptions, sleep } from "./process/run.ts";
 import { fileTail } from "./process/supervised-process.ts";
 import type { LabStatus } from "./status-text.ts";
-import { businessAddress, hostAddress, managementAddress, type NicAddresses } from "./topology/address-plan.ts";
+import {
+  businessAddress,
+  type HostPlan,
+  hostPlans,
+  managementAddress,
+  type NicAddresses,
+} from "./topology/address-plan.ts";
 import { up } from "./up.ts";
 import { readSpec } from "./supervisor/lab-spec.ts";
 
@@ -21,7 +27,7 @@ export interface LabOptions {
   readonly name?: string;
   readonly nodes?: number;
   readonly controlPlane?: ControlPlaneKind;
-  /** Further keys of a lab's configuration file: hosts, agent, manifests, cni. */
+  /** Further keys of a lab's configuration file: hosts, vlans, agent, manifests, cni. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly onStep?: (text: string) => void;
 }
@@ -52,11 +58,14 @@ export class Lab {
   readonly name: string;
   readonly #names: LabNames;
   readonly #index: number;
+  readonly #hosts: readonly HostPlan[];
 
   private constructor(name: string) {
     this.name = name;
     this.#names = labNames(name);
-    this.#index = readSpec(this.#names).index;
+    const { index, config } = readSpec(this.#names);
+    this.#index = index;
+    this.#hosts = hostPlans(config.hosts, config.vlans);
   }
 
   /** Brings a lab up, or takes over the one that is up already under that name. Take it down with {@link Lab.down}. */
@@ -100,9 +109,11 @@ export class Lab {
     return businessAddress(node);
   }
 
-  /** The address of an outside host. */
+  /** The addresses of an outside host; `LAB_NOT_FOUND` when the lab has no such host. */
   hostAddress(host: string): NicAddresses {
-    return hostAddress(host);
+    const plan = this.#hosts.find(({ name }) => name === host);
+    if (plan === undefined) throw new LabError("LAB_NOT_FOUND", `lab ${this.name} has no host ${host}`);
+    return plan.addresses;
   }
 
   /** Runs the real kubectl; throws when it fails, with what it said. Returns its output. */

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { LabError } from "./errors.ts";
 import { recordFile, type PodRecord } from "./kubelet/sandbox.ts";
-import { hostNumber, type LabNames, machineNamespace, namespacePath, nodeNumber, nodePaths } from "./names.ts";
+import { hostNumber, type LabNames, machineNamespace, namespacePath, nodeNumber, nodePaths, ROUTER } from "./names.ts";
 import { shellExitCode } from "./process/run.ts";
 
 /** Command line that runs a command in a named network namespace, with that namespace's view of /sys. */
@@ -39,9 +39,9 @@ export function nodeNamespaceOf(names: LabNames, node: string): string {
   return existing(machineNamespace(names.lab, node), `node ${node}`, names);
 }
 
-/** Namespace of an outside host; `LAB_NOT_FOUND` when the lab has no such host. */
+/** Namespace of an outside host or of the router; `LAB_NOT_FOUND` when the lab has no such machine. */
 export function hostNamespaceOf(names: LabNames, host: string): string {
-  hostNumber(host);
+  if (host !== ROUTER) hostNumber(host);
   return existing(machineNamespace(names.lab, host), `host ${host}`, names);
 }
 

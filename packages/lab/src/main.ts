@@ -43,7 +43,7 @@ const wholeNumber = (text: string): number => {
 subcommand("up", "bring the lab up; returns when pods can run")
   .option("--nodes <count>", "number of nodes (default 3)", wholeNumber)
   .option("--control-plane <kind>", "embedded (default) or kubernetes: a real etcd and kube-apiserver")
-  .option("--config <file>", "YAML: nodes, hosts, controlPlane, agent, manifests, cni")
+  .option("--config <file>", "YAML: nodes, hosts, vlans, controlPlane, agent, manifests, cni")
   .action(async (options: LabOverrides & { config?: string }) => {
     const begun = performance.now();
     const config = readLabConfig(options.config, options);

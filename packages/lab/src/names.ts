@@ -18,6 +18,9 @@ const HOST_NAME = /^host-([1-9][0-9]?)$/;
 
 /** Node numbers above this would collide with the addresses of the outside hosts. */
 export const MAX_NODE_NUMBER = 180;
+/** The machine that routes between the VLANs of the wire. */
+export const ROUTER = "router";
+
 /** Outside hosts have the addresses .201 to .250 of the wire. */
 export const MAX_HOST_NUMBER = 50;
 
@@ -95,7 +98,7 @@ export function namespacePath(namespace: string): string {
 /** Does a namespace of the machine belong to this lab? Exact, because the name of one lab may begin with another's. */
 export function isNamespaceOf(lab: string, namespace: string): boolean {
   if (!namespace.startsWith(`${lab}-`)) return false;
-  return /^(?:node-\d+|host-\d+|wire|pod-[0-9a-f]{8})$/.test(namespace.slice(lab.length + 1));
+  return /^(?:node-\d+|host-\d+|wire|router|pod-[0-9a-f]{8})$/.test(namespace.slice(lab.length + 1));
 }
 
 /** Does a link in the root namespace belong to this lab? */

@@ -19,6 +19,8 @@ export interface LabStatus {
     readonly name: string;
     readonly namespace: string;
     readonly addresses: readonly string[];
+    /** Absent: untagged, or the router, which is on all of them. */
+    readonly vlan?: number;
   }[];
 }
 
@@ -42,7 +44,9 @@ export function formatStatus(status: LabStatus): string {
     );
     lines.push(componentLine(node.components));
   }
-  for (const host of status.hosts) lines.push(`${host.name}  outside the cluster  ${host.addresses.join(" ")}`);
+  for (const { name, vlan, addresses } of status.hosts) {
+    lines.push(`${name}  outside the cluster${vlan === undefined ? "" : `, VLAN ${vlan}`}  ${addresses.join(" ")}`);
+  }
   return lines.join("\n");
 }
 

@@ -25,6 +25,7 @@ describe("a lab's configuration", () => {
     assert.deepEqual(parse({}), {
       nodes: 3,
       hosts: 2,
+      vlans: [],
       controlPlane: "embedded",
       agent: {},
       manifests: undefined,
@@ -44,14 +45,50 @@ describe("a lab's configuration", () => {
     const problems = problemsOf({
       nodes: 0,
       hosts: "two",
+      vlans: 30,
       controlPlane: "k3s",
       agent: [],
       manifests: {},
       cni: {},
       node: 3,
     });
-    for (const key of ["nodes", "hosts", "controlPlane", "agent", "manifests", "cni", "node"])
+    for (const key of ["nodes", "hosts", "vlans", "controlPlane", "agent", "manifests", "cni", "node"])
       assert.match(problems, new RegExp(`^lab\\.yaml: ${key}: `, "m"));
+  });
+
+  it("has VLANs, in whichever order their CIDRs are written", () => {
+    const vlans = [{ id: 30, cidrs: ["fd00:30::/64", "10.30.0.0/24"] }];
+    assert.deepEqual(parse({ vlans }).vlans, [{ id: 30, cidrs: ["10.30.0.0/24", "fd00:30::/64"], hosts: 1 }]);
+  });
+
+  it("refuses VLANs that cannot be, each with its key", () => {
+    const cidrs = ["10.30.0.0/24", "fd00:30::/64"];
+    const problems = problemsOf({
+      hosts: 50,
+      vlans: [
+        { id: 4095, cidrs, hosts: 0 },
+        { id: 30, cidrs: ["10.30.0.0/25", "fd00:30::/64"], hosts: 0 },
+        { id: 31, cidrs: ["10.30.0.1/24", "fd00:30::/64"], hosts: 0 },
+        { id: 32, cidrs: ["10.30.0.0/24", "10.31.0.0/24"], hosts: 0 },
+        { id: 33, cidrs: ["10.10.0.0/24", "fd00:30::/64"], hosts: 0 },
+        { id: 34, cidrs, hosts: 1 },
+        { id: 34, cidrs, hosts: -1 },
+        { id: 35, cidrs, hosts: 0, mtu: 9000 },
+        "VLAN",
+      ],
+    });
+    for (const key of [
+      "0].id",
+      "1].cidrs",
+      "2].cidrs",
+      "3].cidrs",
+      "4].cidrs",
+      "5].hosts",
+      "6].hosts",
+      "7].mtu",
+      "8].id",
+    ])
+      assert.ok(problems.includes(`vlans[${key}: `), `${key} in\n${problems}`);
   });
 
   it("refuses what is no mapping, no YAML or no file", () => {

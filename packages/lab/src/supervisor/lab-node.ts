@@ -11,7 +11,7 @@ import { CHECKOUT, type LabNames, machineNamespace, nodeNumber, type NodePaths, 
 import { runChecked } from "../process/run.ts";
 import { SupervisedProcess } from "../process/supervised-process.ts";
 import { businessAddress, managementAddress, type NicAddresses } from "../topology/address-plan.ts";
-import { createNodeNamespace, deleteNamespace, wirePort } from "../topology/namespaces.ts";
+import { createNodeNamespace, deleteNamespace, trunkPort, wirePort } from "../topology/namespaces.ts";
 import { startSwitch, type SwitchProcesses, switchProcesses } from "../topology/switch.ts";
 import { labMark, type LabSpec } from "./lab-spec.ts";
 
@@ -101,7 +101,8 @@ export class LabNode {
     ]) {
       await mkdir(directory, { recursive: true });
     }
-    await createNodeNamespace(this.#surroundings.names, this.#surroundings.spec.index, this.name);
+    const { names, spec } = this.#surroundings;
+    await createNodeNamespace(names, spec.index, this.name, spec.config.vlans.length > 0);
   }
 
   /** Starts its Open vSwitch. */
@@ -148,9 +149,9 @@ export class LabNode {
     await rm(this.paths.directory, { recursive: true, force: true });
   }
 
-  /** Port of the wire's switch that its eth1 is connected to. */
-  get wirePort(): string {
-    return wirePort(this.name);
+  /** Ports of the wire's switch that its NICs are connected to. */
+  get wirePorts(): readonly string[] {
+    return [wirePort(this.name), ...(this.#surroundings.spec.config.vlans.length > 0 ? [trunkPort(this.name)] : [])];
   }
 
   #agentConfiguration(): Record<string, unknown> {

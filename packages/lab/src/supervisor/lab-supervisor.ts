@@ -4,12 +4,19 @@ import { type Manifest, readManifests } from "../config.ts";
 import { type ControlPlane, startControlPlane } from "../control-plane/control-plane.ts";
 import { LabError, messageOf } from "../errors.ts";
 import type { Node, Pod } from "../kubelet/pod-model.ts";
-import { CHECKOUT, hostNumber, type LabNames, labNames, nodeNumber } from "../names.ts";
+import { CHECKOUT, type LabNames, labNames, nodeNumber, ROUTER } from "../names.ts";
 import { forEachBounded, runChecked, sleep } from "../process/run.ts";
 import { fileTail, type SupervisedProcess } from "../process/supervised-process.ts";
 import { nodeResource, podResource } from "@beyondfabric/kube";
-import { hostAddress } from "../topology/address-plan.ts";
-import { createHostNamespace, createManagementNetwork, createWireNamespace, wirePort } from "../topology/namespaces.ts";
+import { type HostPlan, hostPlans, ROUTER_ADDRESS, vlanAddress } from "../topology/address-plan.ts";
+import {
+  createHostNamespace,
+  createManagementNetwork,
+  createRouterNamespace,
+  createWireNamespace,
+  routerPort,
+  wirePort,
+} from "../topology/namespaces.ts";
 import {
   startSwitch,
   switchProcesses,
@@ -36,7 +43,6 @@ export class LabSupervisor implements ControlOperations {
   readonly #names: LabNames;
   readonly #log: (message: string) => void;
   readonly #nodes = new Map<string, LabNode>();
-  readonly #hosts: string[] = [];
   readonly #controlProcesses: SupervisedProcess[] = [];
   readonly #steps: Step[] = [];
   readonly #listeners = new Set<(step: Step) => void>();
@@ -116,10 +122,11 @@ export class LabSupervisor implements ControlOperations {
           { name: "kubelet", state: node.kubelet.running ? "running" : "stopped", pid: null, exits: 0 },
         ],
       })),
-      hosts: this.#hosts.map((host) => ({
-        name: host,
-        namespace: `${this.#names.lab}-${host}`,
-        addresses: hostAddress(host).cidrs,
+      hosts: this.#outside().map(({ name, addresses, vlan }) => ({
+        name,
+        namespace: `${this.#names.lab}-${name}`,
+        addresses,
+        ...(vlan === undefined ? {} : { vlan }),
       })),
     });
   }
@@ -155,7 +162,7 @@ export class LabSupervisor implements ControlOperations {
     this.#nodes.set(name, node);
     try {
       await node.create();
-      await vsctl(this.#wire.runDirectory, wirePortArguments(node.wirePort).slice(1));
+      await vsctl(this.#wire.runDirectory, node.wirePorts.flatMap((port) => wirePortArguments(port)).slice(1));
       node.startKubelet();
       await Promise.all([node.startSwitch(), node.installPlugin()]);
       await node.startAgent();
@@ -184,7 +191,8 @@ export class LabSupervisor implements ControlOperations {
         }),
     );
     await api.remove(nodeResource, undefined, name);
-    await vsctl(this.#wire.runDirectory, ["--if-exists", "del-port", "wire", node.wirePort]);
+    const unplug = node.wirePorts.flatMap((port) => ["--", "--if-exists", "del-port", "wire", port]);
+    await vsctl(this.#wire.runDirectory, unplug.slice(1));
     await node.destroy();
     return {};
   }
@@ -205,7 +213,7 @@ export class LabSupervisor implements ControlOperations {
     const { config, index } = this.#spec;
     const names = this.#names;
     const nodeNames = Array.from({ length: config.nodes }, (_item, position) => `node-${position + 1}`);
-    const hostNames = Array.from({ length: config.hosts }, (_item, position) => `host-${position + 1}`);
+    const hosts = hostPlans(config.hosts, config.vlans);
     const cniExecutable = this.#step("CNI executable", async () => (config.cni === undefined ? await buildCni() : ""));
     cniExecutable.catch(() => undefined); // awaited below; an earlier failure must not make this one unhandled
     await this.#step("management network", async () => await createManagementNetwork(names, index));
@@ -218,13 +226,9 @@ export class LabSupervisor implements ControlOperations {
       await createWireNamespace(names);
       await startSwitch(this.#wire);
     });
-    await this.#step(`outside hosts (${hostNames.length})`, async () => {
-      await forEachBounded(hostNames, BUILD_PARALLELISM, async (host) => {
-        hostNumber(host);
-        await createHostNamespace(names, index, host);
-        this.#hosts.push(host);
-      });
-      this.#hosts.sort((a, b) => hostNumber(a) - hostNumber(b));
+    await this.#step(`outside hosts (${hosts.length})`, async () => {
+      if (config.vlans.length > 0) await createRouterNamespace(names, index, config.vlans);
+      await forEachBounded(hosts, BUILD_PARALLELISM, async (host) => await createHostNamespace(names, index, host));
     });
     this.#control = await control;
     this.#surroundings = {
@@ -242,8 +246,14 @@ export class LabSupervisor implements ControlOperations {
       async () => await forEachBounded(nodes, BUILD_PARALLELISM, async (node) => await node.create()),
     );
     await this.#step("cables", async () => {
-      const ports = [...nodeNames, ...hostNames].flatMap((machine) => wirePortArguments(wirePort(machine)));
-      await vsctl(this.#wire.runDirectory, [...WIRE_BRIDGE, ...ports]);
+      const ports = [
+        ...nodes.flatMap((node) => node.wirePorts).map((port) => wirePortArguments(port)),
+        ...hosts.map(({ name, vlan }) => wirePortArguments(wirePort(name), vlan?.id)),
+        ...(config.vlans.length === 0 ? [] : [undefined, ...config.vlans]).map((vlan) =>
+          wirePortArguments(routerPort(vlan?.id), vlan?.id),
+        ),
+      ];
+      await vsctl(this.#wire.runDirectory, [...WIRE_BRIDGE, ...ports.flat()]);
     });
     await this.#step("definitions and default network", async () => {
       await this.#control!.api.apply(this.#manifests());
@@ -265,6 +275,20 @@ export class LabSupervisor implements ControlOperations {
       await forEachBounded(nodes, BUILD_PARALLELISM, async (node) => await node.startAgent());
     });
     await this.#step("nodes ready", async () => await this.#untilNodesReady(nodes));
+  }
+
+  /** Machines outside of the cluster, with their addresses and the VLAN of each. */
+  #outside(): { name: string; addresses: readonly string[]; vlan?: number }[] {
+    const { hosts, vlans } = this.#spec.config;
+    const router = [ROUTER_ADDRESS, ...vlans.map((vlan) => vlanAddress(vlan, 1))].flatMap(({ cidrs }) => cidrs);
+    return [
+      ...hostPlans(hosts, vlans).map(({ name, addresses, vlan }: HostPlan) => ({
+        name,
+        addresses: addresses.cidrs,
+        ...(vlan === undefined ? {} : { vlan: vlan.id }),
+      })),
+      ...(vlans.length === 0 ? [] : [{ name: ROUTER, addresses: router }]),
+    ];
   }
 
   #manifests(): readonly Manifest[] {

@@ -7,9 +7,20 @@ import {
   NETNS_DIRECTORY,
   nodeNumber,
   hostNumber,
+  ROUTER,
 } from "../names.ts";
 import { forEachBounded, run, runChecked } from "../process/run.ts";
-import { businessAddress, gatewayAddress, hostAddress, managementAddress, nicMac } from "./address-plan.ts";
+import {
+  businessAddress,
+  gatewayAddress,
+  type HostPlan,
+  managementAddress,
+  type NicAddresses,
+  nicMac,
+  ROUTER_ADDRESS,
+  type Vlan,
+  vlanAddress,
+} from "./address-plan.ts";
 
 /** Runs lines of iproute2 in one process; the first that fails is thrown with its text. */
 export async function ipBatch(lines: readonly string[], namespace?: string): Promise<void> {
@@ -49,11 +60,14 @@ const QUIET_IPV6 = [
 // A real NIC computes checksums before a frame reaches the wire; a veth leaves them out, and a userspace switch passes them on as they are.
 const NIC_CHECKSUMS = (link: string) => [`ethtool -K ${link} tx off >/dev/null`];
 
-function addressLines(link: string, cidrs: readonly [string, string]): string[] {
+function addressLines(link: string, { cidrs }: NicAddresses, gateway?: NicAddresses): string[] {
   return [
     `ip address add ${cidrs[0]} dev ${link}`,
     `ip address add ${cidrs[1]} dev ${link} nodad`,
     `ip link set ${link} up`,
+    ...(gateway === undefined
+      ? []
+      : [`ip route add default via ${gateway.ipv4}`, `ip -6 route add default via ${gateway.ipv6}`]),
   ];
 }
 
@@ -78,10 +92,26 @@ export function wirePort(machine: string): string {
   return machine.startsWith("node-") ? `n${nodeNumber(machine)}` : `h${hostNumber(machine)}`;
 }
 
+/** Name of the wire's end of a node's third NIC, which carries the VLANs. */
+export function trunkPort(node: string): string {
+  return `t${nodeNumber(node)}`;
+}
+
+/** Name of the wire's end of the router's NIC in a VLAN; without one, of its untagged NIC. */
+export function routerPort(vlan?: number): string {
+  return `r${vlan ?? 0}`;
+}
+
 /**
- * A node: eth0 on the management bridge, eth1 on the wire. The wire's end is named by {@link wirePort} and still has to be added to the switch.
+ * A node: eth0 on the management bridge, eth1 on the wire, and with VLANs eth2 on the wire, without an address. The wire's
+ * ends are named by {@link wirePort} and {@link trunkPort} and still have to be added to the switch.
  */
-export async function createNodeNamespace(names: LabNames, index: number, node: string): Promise<void> {
+export async function createNodeNamespace(
+  names: LabNames,
+  index: number,
+  node: string,
+  withVlans: boolean,
+): Promise<void> {
   const namespace = machineNamespace(names.lab, node);
   const number = nodeNumber(node);
   const management = `${names.lab}-m${number}`;
@@ -93,24 +123,35 @@ export async function createNodeNamespace(names: LabNames, index: number, node: 
   await ipBatch(
     [
       `link add name eth1 address ${nicMac(index, 2, number)} type veth peer name ${wirePort(node)} netns ${names.wireNamespace}`,
+      ...(withVlans
+        ? [
+            `link add name eth2 address ${nicMac(index, 4, number)} type veth peer name ${trunkPort(node)} netns ${names.wireNamespace}`,
+          ]
+        : []),
     ],
     namespace,
   );
+  const ends = [wirePort(node), ...(withVlans ? [trunkPort(node)] : [])];
   await Promise.all([
     scriptIn(namespace, [
       ...QUIET_IPV6,
       "ip link set lo up",
       ...NIC_CHECKSUMS("eth0"),
       ...NIC_CHECKSUMS("eth1"),
-      ...addressLines("eth0", managementAddress(index, node).cidrs),
-      ...addressLines("eth1", businessAddress(node).cidrs),
+      ...addressLines("eth0", managementAddress(index, node)),
+      ...addressLines("eth1", businessAddress(node), withVlans ? ROUTER_ADDRESS : undefined),
+      ...(withVlans ? [...NIC_CHECKSUMS("eth2"), "ip link set eth2 up"] : []),
     ]),
-    scriptIn(names.wireNamespace, [...NIC_CHECKSUMS(wirePort(node)), `ip link set ${wirePort(node)} up`]),
+    scriptIn(
+      names.wireNamespace,
+      ends.flatMap((end) => [...NIC_CHECKSUMS(end), `ip link set ${end} up`]),
+    ),
   ]);
 }
 
 /** A machine outside the cluster: one NIC on the wire. */
-export async function createHostNamespace(names: LabNames, index: number, host: string): Promise<void> {
+export async function createHostNamespace(names: LabNames, index: number, plan: HostPlan): Promise<void> {
+  const host = plan.name;
   const namespace = machineNamespace(names.lab, host);
   await ipBatch([`netns add ${namespace}`]);
   await ipBatch(
@@ -124,9 +165,44 @@ export async function createHostNamespace(names: LabNames, index: number, host: 
       ...QUIET_IPV6,
       "ip link set lo up",
       ...NIC_CHECKSUMS("eth0"),
-      ...addressLines("eth0", hostAddress(host).cidrs),
+      ...addressLines("eth0", plan.addresses, plan.gateway),
     ]),
     scriptIn(names.wireNamespace, [...NIC_CHECKSUMS(wirePort(host)), `ip link set ${wirePort(host)} up`]),
+  ]);
+}
+
+/**
+ * The physical router: one NIC in each VLAN with the gateway's addresses, one untagged, forwarding between them, and a
+ * packet filter (`table inet firewall`, chain `forward`) that lets everything pass until a test says otherwise.
+ */
+export async function createRouterNamespace(names: LabNames, index: number, vlans: readonly Vlan[]): Promise<void> {
+  const namespace = machineNamespace(names.lab, ROUTER);
+  const nics = [
+    { nic: "eth0", port: routerPort(), addresses: ROUTER_ADDRESS },
+    ...vlans.map((vlan) => ({ nic: `vlan${vlan.id}`, port: routerPort(vlan.id), addresses: vlanAddress(vlan, 1) })),
+  ];
+  await ipBatch([`netns add ${namespace}`]);
+  await ipBatch(
+    nics.map(
+      ({ nic, port }, position) =>
+        `link add name ${nic} address ${nicMac(index, 5, position)} type veth peer name ${port} netns ${names.wireNamespace}`,
+    ),
+    namespace,
+  );
+  await Promise.all([
+    scriptIn(namespace, [
+      ...QUIET_IPV6,
+      "echo 1 > /proc/sys/net/ipv4/ip_forward",
+      "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+      "ip link set lo up",
+      ...nics.flatMap(({ nic, addresses }) => [...NIC_CHECKSUMS(nic), ...addressLines(nic, addresses)]),
+      "nft add table inet firewall",
+      "nft 'add chain inet firewall forward { type filter hook forward priority filter; policy accept; }'",
+    ]),
+    scriptIn(
+      names.wireNamespace,
+      nics.flatMap(({ port }) => [...NIC_CHECKSUMS(port), `ip link set ${port} up`]),
+    ),
   ]);
 }
 

@@ -116,7 +116,10 @@ export const WIRE_BRIDGE = [
   "fail_mode=standalone",
 ] as const;
 
-/** Arguments of ovs-vsctl that connect a port to the wire, untagged. */
-export function wirePortArguments(port: string): string[] {
-  return ["--", "--may-exist", "add-port", "wire", port];
+/**
+ * Arguments of ovs-vsctl that connect a port to the wire. Without a VLAN it carries untagged frames and every VLAN, tagged;
+ * with one it is that VLAN's, and its machine sees no tag.
+ */
+export function wirePortArguments(port: string, vlan?: number): string[] {
+  return ["--", "--may-exist", "add-port", "wire", port, ...(vlan === undefined ? [] : [`tag=${vlan}`])];
 }

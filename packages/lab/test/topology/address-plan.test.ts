@@ -6,6 +6,7 @@ import {
   freeIndex,
   gatewayAddress,
   hostAddress,
+  hostPlans,
   managementAddress,
   MAX_LABS,
   nicMac,
@@ -29,6 +30,25 @@ describe("the address plan", () => {
     const all = [...nodes, ...hosts].flatMap((nic) => [nic.ipv4, nic.ipv6]);
     assert.equal(new Set(all).size, all.length);
     for (const { ipv4 } of [...nodes, ...hosts]) assert.ok(Number(ipv4.split(".")[3]) < 255, ipv4);
+  });
+
+  it("numbers hosts through, untagged ones first, with the router as the gateway of each", () => {
+    assert.deepEqual(
+      hostPlans(1, []).map(({ name, gateway }) => [name, gateway]),
+      [["host-1", undefined]],
+    );
+    const plans = hostPlans(1, [
+      { id: 30, cidrs: ["10.30.0.0/24", "fd00:30::/64"], hosts: 2 },
+      { id: 40, cidrs: ["10.40.0.0/24", "fd00:40::/64"], hosts: 0 },
+    ]);
+    assert.deepEqual(
+      plans.map(({ name, vlan, addresses, gateway }) => [name, vlan?.id, ...addresses.cidrs, gateway?.ipv6]),
+      [
+        ["host-1", undefined, "10.10.0.201/24", "fd00:10::201/64", "fd00:10::fe"],
+        ["host-2", 30, "10.30.0.202/24", "fd00:30::202/64", "fd00:30::1"],
+        ["host-3", 30, "10.30.0.203/24", "fd00:30::203/64", "fd00:30::1"],
+      ],
+    );
   });
 
   it("makes MACs that are unicast, local and different", () => {
