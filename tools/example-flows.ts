@@ -1,15 +1,19 @@
-/** The entries that `docs/pipeline.md` shows: one node, one pod, one verdict of each kind. */
-import { baseFlows, podFlows, verdictFlow, type Settled } from "@beyondfabric/datapath";
+/** The entries that `docs/pipeline.md` shows: one node, one pod of an overlay and one on a wire, verdicts of each kind. */
+import { announcementFlows, baseFlows, podFlows, segmentOf, verdictFlow, type Settled } from "@beyondfabric/datapath";
 import type { Flow } from "@beyondfabric/openflow";
 import { parseCidr } from "@beyondfabric/packet";
 
 const gateways = ["10.244.0.1", "fd00:244::1"];
+const segment = segmentOf(10, 30);
+const wire = { segment, gateways: ["10.30.0.1", "fd00:30::1"], nodeAddresses: ["10.30.0.11"] };
 
 export function exampleFlows(): Flow[] {
   const base = baseFlows({
     ports: { host: 1, tunnel: 2, hostMac: "0e:fb:00:00:00:01" },
     gateways,
     vnis: [1],
+    wires: [wire],
+    overlayMtu: 1450,
     metered: true,
   });
   const pod = podFlows(
@@ -19,6 +23,18 @@ export function exampleFlows(): Flow[] {
       addresses: ["10.244.1.5", "fd00:244::1:5"],
       pod: "shop/web",
       uid: "1",
+    },
+    gateways,
+    true,
+  );
+  const host = podFlows(
+    {
+      ofport: 101,
+      mac: "0a:58:0a:1e:00:32",
+      addresses: ["10.30.0.50", "fd00:30::50"],
+      segment,
+      pod: "bank/core",
+      uid: "2",
     },
     gateways,
     true,
@@ -36,23 +52,50 @@ export function exampleFlows(): Flow[] {
         cube: about("10.244.1.5/32", "10.244.2.7/32"),
         way: { kind: "tunnel", destination: "10.10.0.12", vni: 1 },
       },
-      "pod",
-      undefined,
+      { from: "pod" },
       1,
     ),
     verdictFlow(
       { ...common, verdict: "allow", cube: about("10.244.2.7/32", "10.244.1.5/32"), way: { kind: "local" } },
-      "tunnel",
-      "10.10.0.12",
+      { from: "tunnel", tunnelSource: "10.10.0.12" },
       2,
     ),
     verdictFlow(
       { ...common, verdict: "allow", cube: about("fd00:244::1:5/128", "::/1"), way: { kind: "host" } },
-      "pod",
-      undefined,
+      { from: "pod" },
       3,
     ),
-    verdictFlow({ ...common, verdict: "deny", cube: about("10.244.1.5/32", "10.244.128.0/17") }, "pod", undefined, 4),
+    verdictFlow({ ...common, verdict: "deny", cube: about("10.244.1.5/32", "10.244.128.0/17") }, { from: "pod" }, 4),
+    verdictFlow(
+      { ...common, verdict: "allow", cube: about("10.30.0.50/32", "10.30.0.202/32"), way: { kind: "uplink", segment } },
+      { from: "pod" },
+      5,
+    ),
+    verdictFlow(
+      { ...common, verdict: "allow", cube: about("10.30.0.202/32", "10.30.0.50/32"), way: { kind: "local" } },
+      { from: "uplink", segment },
+      6,
+    ),
+    verdictFlow(
+      {
+        ...common,
+        verdict: "allow",
+        cube: about("10.30.0.50/32", "10.244.1.5/32"),
+        way: { kind: "local", narrow: true },
+      },
+      { from: "pod" },
+      7,
+    ),
+    verdictFlow(
+      {
+        ...common,
+        verdict: "allow",
+        cube: about("10.30.0.50/32", "10.40.0.60/32"),
+        way: { kind: "uplink", segment: segmentOf(10, 40), mac: "0a:58:0a:28:00:3c" },
+      },
+      { from: "pod" },
+      8,
+    ),
   ];
-  return [...base, ...pod, ...verdicts];
+  return [...base, ...announcementFlows(wire, [101]), ...pod, ...host, ...verdicts];
 }

@@ -49,6 +49,9 @@ export class View implements Facts {
   readonly #claims = new Map<Ip, ClaimFact>();
   readonly #localByAddress = new Map<Ip, Endpoint>();
   #localSources = new PrefixMap<Endpoint>();
+  /** Addresses of the node's own interfaces. */
+  #own = new PrefixMap<true>();
+  #ownKey = "";
   /**
    * Addresses that somebody holds or claims although nobody owns a block around them; kept once the facts are complete.
    */
@@ -93,7 +96,9 @@ export class View implements Facts {
   }
 
   outsidePrefix(address: Ip): Cidr {
-    return this.#subnets.widestDisjoint(address) ?? hostPrefix(address);
+    const [subnets, own] = [this.#subnets, this.#own].map((taken) => taken.widestDisjoint(address));
+    if (subnets === undefined || own === undefined) return hostPrefix(address);
+    return subnets.length > own.length ? subnets : own;
   }
 
   blockOf(address: Ip): BlockFact | undefined {
@@ -133,6 +138,10 @@ export class View implements Facts {
     return this.#claims.get(address);
   }
 
+  isOwnAddress(address: Ip): boolean {
+    return this.#own.get(hostPrefix(address)) === true;
+  }
+
   /** From now on what is not listed does not exist. */
   setComplete(): void {
     if (this.#complete) return;
@@ -148,6 +157,17 @@ export class View implements Facts {
     for (const subnet of subnets) map.set(subnet.cidr, subnet);
     this.#subnets = map;
     this.#subnetList = [...subnets];
+    this.#changed(new Set(["subnets"]));
+  }
+
+  /** The addresses of the node's own interfaces, wherever they are. */
+  setOwnAddresses(addresses: Iterable<Ip>): void {
+    const sorted = [...new Set(addresses)].sort();
+    if (sorted.join() === this.#ownKey) return;
+    this.#ownKey = sorted.join();
+    this.#own = new PrefixMap();
+    for (const address of sorted) this.#own.set(hostPrefix(address), true);
+    // They lie in the prefixes of verdicts about the outside: every one is looked at again.
     this.#changed(new Set(["subnets"]));
   }
 
@@ -342,5 +362,6 @@ function hostPrefix(address: Ip): Cidr {
 }
 
 function subnetKey(subnet: SubnetFact): string {
-  return `${subnet.name} ${formatCidr(subnet.cidr)} ${subnet.gateway} ${subnet.vni}`;
+  const wire = subnet.wire === undefined ? "" : ` wire ${subnet.wire.segment ?? "none"} ${subnet.wire.direct}`;
+  return `${subnet.name} ${formatCidr(subnet.cidr)} ${subnet.gateway} ${subnet.vni}${wire}`;
 }

@@ -2,103 +2,15 @@
  * What happens to a packet: the one place where that is decided. Pure: no clock, no socket, no memory. The reactive
  * controller, the revalidation of entries, the tests and every explaining tool ask here.
  */
-import { formatCidr, ipFamily, type Cidr, type Ip } from "@beyondfabric/packet";
-import type { Endpoint, FactKey, Facts, SubnetFact } from "./facts.ts";
-import type { SourceClass } from "./registers.ts";
-
-export interface Question {
-  /** Where the packet entered the bridge. */
-  readonly from: SourceClass;
-  readonly source: Ip;
-  readonly destination: Ip;
-  /** The outer source address of a tunnel packet. */
-  readonly tunnelSource?: Ip;
-}
-
-/**
- * The packets for which a decision holds: every packet whose source and destination lie in these prefixes (and which
- * came in the same way). As wide as what was looked at allows.
- */
-export interface Cube {
-  readonly source: Cidr;
-  readonly destination: Cidr;
-}
-
-export type Reason =
-  | "to-local-pod"
-  | "to-remote-pod"
-  | "to-node"
-  | "to-outside"
-  | "from-outside"
-  | "source-not-local"
-  | "source-forwarded"
-  | "stranger-to-remote"
-  | "no-way-back-out"
-  | "destination-unowned"
-  | "destination-absent"
-  | "destination-unknown"
-  | "destination-not-here"
-  | "node-without-tunnel"
-  | "tunnel-source-outside"
-  | "tunnel-source-unknown"
-  | "tunnel-source-forged"
-  | "facts-incomplete";
-
-interface Common {
-  readonly reason: Reason;
-  /** One sentence for a person, naming the objects. */
-  readonly explanation: string;
-  readonly dependsOn: readonly FactKey[];
-}
-
-export type Decision =
-  | (Common & {
-      readonly verdict: "allow";
-      readonly cube: Cube;
-      readonly way:
-        | { readonly kind: "local" }
-        | { readonly kind: "host" }
-        | { readonly kind: "tunnel"; readonly destination: Ip; readonly vni: number };
-    })
-  | (Common & { readonly verdict: "deny"; readonly cube: Cube })
-  /** Not decidable yet: the packet waits for `waitingFor`. */
-  | (Common & { readonly verdict: "hold"; readonly waitingFor: Ip });
+import { formatCidr, type Ip } from "@beyondfabric/packet";
+import { decideFromUnderlayPod, decideFromWire } from "./decide-wire.ts";
+import { exact, type Cube, type Decision, type Question, type Reason, type Way } from "./decision.ts";
+import type { FactKey, Facts } from "./facts.ts";
+import { locate } from "./locate.ts";
 
 export function decide(question: Question, facts: Facts): Decision {
-  return question.from === "tunnel" ? decideIngress(question, facts) : decideEgress(question, facts);
-}
-
-type Location =
-  | { readonly at: "local"; readonly endpoint: Endpoint }
-  | { readonly at: "this-node" }
-  | { readonly at: "remote"; readonly endpoint: Endpoint; readonly subnet: SubnetFact }
-  | { readonly at: "outside" }
-  | { readonly at: "unowned"; readonly subnet: SubnetFact }
-  | { readonly at: "absent"; readonly why: string }
-  | { readonly at: "unknown"; readonly why: Reason };
-
-function locate(address: Ip, facts: Facts): Location {
-  const subnet = facts.subnetOf(address);
-  if (subnet === undefined) return facts.complete ? { at: "outside" } : { at: "unknown", why: "facts-incomplete" };
-  const endpoint = facts.endpointAt(address);
-  if (endpoint !== undefined) {
-    if (endpoint.node !== facts.node) return { at: "remote", endpoint, subnet };
-    return endpoint.kind === "node" ? { at: "this-node" } : { at: "local", endpoint };
-  }
-  const claim = facts.claimAt(address);
-  // The claim tells of a holder before the holder's node, or the pod's status, does: its pod is on its way.
-  if (claim?.holder !== undefined) return { at: "unknown", why: "destination-unknown" };
-  if (claim !== undefined) {
-    return { at: "absent", why: `${address} is kept for ${claim.keptFor ?? "its owner"} and no pod holds it` };
-  }
-  // Even an address of an own block may have been claimed for a pod elsewhere.
-  if (!facts.complete) return { at: "unknown", why: "facts-incomplete" };
-  const block = facts.blockOf(address);
-  if (block?.node === facts.node) {
-    return { at: "absent", why: `${address} lies in block ${formatCidr(block.cidr)} of this node and no pod holds it` };
-  }
-  if (block === undefined) return { at: "unowned", subnet };
-  return { at: "unknown", why: "destination-unknown" };
+  if (question.from === "tunnel") return decideIngress(question, facts);
+  return question.from === "uplink" ? decideFromWire(question, facts) : decideEgress(question, facts);
 }
 
 function decideEgress(question: Question, facts: Facts): Decision {
@@ -126,13 +38,14 @@ function decideEgress(question: Question, facts: Facts): Decision {
     if (from.at !== "local") {
       return deny("source-not-local", `no pod of node ${facts.node} holds the source address ${source}`);
     }
+    if (from.subnet.wire !== undefined) return decideFromUnderlayPod(question, from.subnet, facts);
   } else if (from.at === "unknown") {
     dependsOn.push("complete", "subnets");
     return hold(from.why, source, `whether ${source} is inside the cluster is not known yet`);
   } else if (from.at === "outside") {
     dependsOn.push("subnets");
     sourceCube = facts.outsidePrefix(source);
-  } else if (from.at !== "this-node") {
+  } else if (from.at !== "this-node" && !(from.at === "wire" && facts.isOwnAddress(source))) {
     if (from.at === "unowned" || from.at === "absent") dependsOn.push("blocks");
     return deny(
       "source-forwarded",
@@ -140,12 +53,7 @@ function decideEgress(question: Question, facts: Facts): Decision {
     );
   }
   const stranger = from.at === "outside";
-  const allow = (
-    reason: Reason,
-    explanation: string,
-    way: Extract<Decision, { verdict: "allow" }>["way"],
-    wider: Partial<Cube> = {},
-  ): Decision => ({
+  const allow = (reason: Reason, explanation: string, way: Way, wider: Partial<Cube> = {}): Decision => ({
     verdict: "allow",
     reason,
     explanation,
@@ -166,19 +74,21 @@ function decideEgress(question: Question, facts: Facts): Decision {
       if (question.from === "host")
         return deny("no-way-back-out", `${destination} is node ${facts.node}'s own address`);
       return allow("to-node", `${destination} is the address of node ${facts.node}`, { kind: "host" });
+    case "wire":
     case "outside": {
       dependsOn.push("subnets");
-      const wide = facts.outsidePrefix(destination);
+      // Between the pods of a physical network its machines lie one by one.
+      const wide = to.at === "wire" ? cube.destination : facts.outsidePrefix(destination);
       if (question.from === "host") {
         return deny(
           "no-way-back-out",
-          `${destination} is outside every cluster subnet and the packet comes from the node, which is the way out`,
+          `${destination} is no pod's and the packet comes from the node, which is the way out`,
           { destination: wide },
         );
       }
       return allow(
         "to-outside",
-        `${formatCidr(wide)} is outside every cluster subnet: out through node ${facts.node}`,
+        `no pod holds ${formatCidr(wide)}: out through node ${facts.node}`,
         { kind: "host" },
         { destination: wide },
       );
@@ -309,21 +219,4 @@ function decideIngress(question: Question, facts: Facts): Decision {
       }
       return deny("destination-not-here", `${destination} is not on node ${facts.node}, and tunnels are no transit`);
   }
-}
-
-/** Whether two decisions tell the switch the same. Explanations may differ. */
-export function sameVerdict(a: Decision, b: Decision): boolean {
-  if (a.verdict === "hold" || b.verdict === "hold") return false;
-  if (formatCidr(a.cube.source) !== formatCidr(b.cube.source)) return false;
-  if (formatCidr(a.cube.destination) !== formatCidr(b.cube.destination)) return false;
-  if (a.verdict === "deny" || b.verdict === "deny") return a.verdict === b.verdict;
-  if (a.way.kind === "tunnel" && b.way.kind === "tunnel") {
-    return a.way.destination === b.way.destination && a.way.vni === b.way.vni;
-  }
-  return a.way.kind === b.way.kind;
-}
-
-function exact(address: Ip): Cidr {
-  const family = ipFamily(address);
-  return { family, address, length: family === 4 ? 32 : 128 };
 }

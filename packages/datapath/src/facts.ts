@@ -3,6 +3,7 @@
  * a watch, from the owner of an address or from a recorded file is not its business.
  */
 import type { Cidr, Ip, Mac } from "@beyondfabric/packet";
+import type { Segment } from "./registers.ts";
 
 /** Somebody who holds an address inside a cluster subnet. */
 export interface Endpoint {
@@ -13,6 +14,8 @@ export interface Endpoint {
   readonly node: string;
   /** Kubernetes UID: the epoch of the identity, different for every holder that an address ever had. */
   readonly uid: string;
+  /** Its MAC, where it is known; needed only to reach it over a wire that its sender is not on. */
+  readonly mac?: Mac;
 }
 
 export interface NodeFact {
@@ -25,8 +28,21 @@ export interface SubnetFact {
   readonly name: string;
   readonly cidr: Cidr;
   readonly gateway: Ip;
-  /** Virtual network identifier of the network that the subnet belongs to. */
+  /**
+   * Virtual network identifier of the network that the subnet belongs to. Of a subnet on a wire: of the overlay that
+   * carries what its pods and overlay pods of other nodes say to each other.
+   */
   readonly vni: number;
+  /** Present when the pods of the subnet are hosts on a physical network. */
+  readonly wire?: WireFact;
+}
+
+/** A subnet on a physical network: everything in it that is no pod is a machine out there. */
+export interface WireFact {
+  /** Where this node meets the subnet's VLAN; absent while it does not. */
+  readonly segment?: Segment;
+  /** Pods of the subnet, and those of others that say so too, reach each other without the physical gateway. */
+  readonly direct: boolean;
 }
 
 export interface BlockFact {
@@ -55,7 +71,7 @@ export interface Facts {
   /** False until nodes, blocks, subnets and pods have been listed once: until then nothing is known to be absent. */
   readonly complete: boolean;
   subnetOf(address: Ip): SubnetFact | undefined;
-  /** The widest prefix around an address outside all cluster subnets that touches none of them. */
+  /** The widest prefix around an address outside all cluster subnets that touches none of them, and no own address. */
   outsidePrefix(address: Ip): Cidr;
   blockOf(address: Ip): BlockFact | undefined;
   /** The widest prefix around an address of a subnet, inside that subnet, in which nobody owns a block. */
@@ -64,6 +80,8 @@ export interface Facts {
   /** Who is known to have the address. Of a claimed one: the holder, once it may use the address. */
   endpointAt(address: Ip): Endpoint | undefined;
   claimAt(address: Ip): ClaimFact | undefined;
+  /** Whether the node itself has the address, on whichever of its interfaces. */
+  isOwnAddress(address: Ip): boolean;
 }
 
 /** A pod of this node as the switch sees it. */
@@ -72,6 +90,8 @@ export interface LocalPort {
   readonly ofport: number;
   readonly mac: Mac;
   readonly addresses: readonly Ip[];
+  /** The segment that the pod is a host on; absent for a pod of an overlay. */
+  readonly segment?: Segment;
   /** Further source prefixes that an administrator allows this port to use. */
   readonly allowedSources?: readonly Cidr[];
   /** `namespace/name`. */

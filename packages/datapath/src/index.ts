@@ -9,13 +9,48 @@ export {
   kindSelector,
   type Cookie,
 } from "./cookie.ts";
-export { decide, sameVerdict, type Cube, type Decision, type Question, type Reason } from "./decide.ts";
+export { decide } from "./decide.ts";
+export { sameVerdict, type Cube, type Decision, type Question, type Reason, type Way } from "./decision.ts";
 export { DatapathError, type DatapathErrorCode } from "./errors.ts";
-export type { BlockFact, ClaimFact, Endpoint, FactKey, Facts, LocalPort, NodeFact, SubnetFact } from "./facts.ts";
-export { baseFlows, missPort, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
-export { linkLocal, podFlows } from "./features/pod.ts";
+export type {
+  BlockFact,
+  ClaimFact,
+  Endpoint,
+  FactKey,
+  Facts,
+  LocalPort,
+  NodeFact,
+  SubnetFact,
+  WireFact,
+} from "./facts.ts";
+export { baseFlows, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
+export { linkLocal } from "./features/link-local.ts";
+export { missPort } from "./features/miss.ts";
+export { podFlows } from "./features/pod.ts";
 export { flowModFor, verdictFlow, verdictFromFlow, wayOf, type Settled } from "./features/verdict.ts";
+export {
+  announcementFlows,
+  announcementOf,
+  askedAddresses,
+  isTooLarge,
+  neighbourMeter,
+  questionAbout,
+  taggedWith,
+  tooLargeMeter,
+  type Wire,
+} from "./features/wire.ts";
 export { defineFlow, tableName, tables, type TableDeclaration, type TableName } from "./pipeline.ts";
 export { flowKey, reconcile, type Difference } from "./reconcile.ts";
-export { sourceClass, unset, verdictCode, wayPatches, type SourceClass, type Way } from "./registers.ts";
+export {
+  segmentOf,
+  segmentPort,
+  segmentVlan,
+  sourceClass,
+  unset,
+  verdictCode,
+  wayPatches,
+  type Segment,
+  type SourceClass,
+  type WayRegisters,
+} from "./registers.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";

@@ -7,6 +7,16 @@ export const protocol = { icmpv6: 58 } as const;
 export const neighbourSolicitation = 135;
 export const neighbourAdvertisement = 136;
 
+/** An ICMPv6 message of a type, code 0. */
+export function icmpv6(type: number): MatchField[] {
+  return [
+    ethType(etherType.ipv6),
+    { field: "ip_proto", value: BigInt(protocol.icmpv6) },
+    { field: "icmpv6_type", value: BigInt(type) },
+    { field: "icmpv6_code", value: 0n },
+  ];
+}
+
 export function inPort(port: number): MatchField {
   return { field: "in_port", value: BigInt(port) };
 }

@@ -27,8 +27,11 @@ export type TableName =
   | "spoof-guard"
   | "arp-nd"
   | "nd-reply"
+  | "bridge"
   | "egress"
   | "ingress"
+  | "fit"
+  | "too-large"
   | "forward"
   | "deliver";
 
@@ -41,10 +44,11 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   classify: {
     id: 0,
     purpose:
-      "Tells by the port where a packet comes from: a pod, the tunnel or the node itself. Only tunnel packets of a known network identifier enter.",
+      "Tells by the port where a packet comes from: a pod, the tunnel, a wire or the node itself. Only tunnel packets of a known network identifier enter, and of a wire only the VLANs of subnets, without their tag.",
     lifetime: "constant",
     matches: [
       "in_port",
+      "vlan_vid",
       "eth_type",
       "tunnel_id",
       "ip_dst",
@@ -54,8 +58,8 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "icmpv6_code",
       "nd_target",
     ],
-    sets: ["reg0"],
-    next: ["spoof-guard", "arp-nd", "egress", "ingress"],
+    sets: ["reg0", "reg1", "vlan_vid"],
+    next: ["spoof-guard", "arp-nd", "bridge", "egress", "ingress"],
     outputs: false,
     miss: "dropped",
   },
@@ -76,19 +80,23 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "icmpv6_code",
       "arp_op",
       "arp_spa",
+      "arp_tpa",
       "arp_sha",
       "nd_target",
+      "nd_sll",
+      "nd_tll",
     ],
-    sets: [],
-    next: ["arp-nd", "egress"],
+    sets: ["reg1"],
+    next: ["arp-nd", "bridge", "egress"],
     outputs: false,
     miss: "dropped; the pod's own last entry counts it",
   },
   "arp-nd": {
     id: 20,
-    purpose: "Answers ARP and neighbour solicitations for the gateways, in the switch, with the router's MAC.",
+    purpose:
+      "Answers ARP and neighbour solicitations for the gateways of overlays, and for the node's own addresses on a wire, in the switch, with the router's MAC.",
     lifetime: "constant",
-    matches: ["eth_type", "arp_op", "arp_tpa", "ip_proto", "icmpv6_type", "icmpv6_code", "nd_target"],
+    matches: ["reg1", "eth_type", "arp_op", "arp_tpa", "ip_proto", "icmpv6_type", "icmpv6_code", "nd_target"],
     sets: [
       "eth_dst",
       "eth_src",
@@ -101,7 +109,7 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "ipv6_dst",
       "icmpv6_type",
     ],
-    next: ["nd-reply"],
+    next: ["nd-reply", "bridge"],
     outputs: true,
     miss: "dropped: nobody else's address is answered for, and nothing is flooded",
   },
@@ -116,6 +124,30 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
     outputs: true,
     miss: "dropped",
   },
+  bridge: {
+    id: 25,
+    purpose:
+      "Carries ARP and neighbour discovery between the pods of a physical network and their wire. What is asked about a pod of this node reaches that pod alone; what pods ask goes to the wire. Nothing is learned, nothing flooded but what the gateway says to all.",
+    lifetime: "per pod",
+    matches: [
+      "in_port",
+      "reg0",
+      "reg1",
+      "eth_dst",
+      "eth_type",
+      "arp_op",
+      "arp_spa",
+      "arp_tpa",
+      "ip_proto",
+      "icmpv6_type",
+      "icmpv6_code",
+      "nd_target",
+    ],
+    sets: ["vlan_vid"],
+    next: [],
+    outputs: true,
+    miss: "dropped: nobody here is meant",
+  },
   egress: {
     id: 50,
     purpose:
@@ -123,17 +155,39 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
     lifetime: "on demand",
     matches: ["in_port", "reg0", "reg9", ...addressMatches],
     sets: verdictSets,
-    next: ["forward"],
+    next: ["fit", "forward"],
     outputs: false,
     miss: "dropped (a port that is no pod's)",
   },
   ingress: {
     id: 60,
     purpose:
-      "What comes out of a tunnel: passes only from the node that owns the source address, to an address of this node. A packet without an entry pauses here while the agent decides.",
+      "What comes out of a tunnel or in from a wire: a tunnel packet passes only from the node that owns the source address, a packet of a wire only to a pod that lives on it. A packet without an entry pauses here while the agent decides.",
     lifetime: "on demand",
-    matches: ["in_port", "reg0", "reg9", "tun_src", ...addressMatches],
+    matches: ["in_port", "reg0", "reg1", "reg9", "tun_src", ...addressMatches],
     sets: verdictSets,
+    next: ["fit", "forward"],
+    outputs: false,
+    miss: "dropped",
+  },
+  fit: {
+    id: 65,
+    purpose:
+      "Measures what a pod of a physical network sends to a pod of an overlay, whose packets are smaller; first packets pass here too.",
+    lifetime: "constant",
+    matches: ["reg4"],
+    sets: ["reg9"],
+    next: ["too-large", "forward"],
+    outputs: false,
+    miss: "dropped",
+  },
+  "too-large": {
+    id: 66,
+    purpose:
+      "What does not fit goes to the agent, which answers with fragmentation needed (IPv4) or packet too big (IPv6); a meter bounds how much.",
+    lifetime: "constant",
+    matches: ["reg9"],
+    sets: [],
     next: ["forward"],
     outputs: false,
     miss: "dropped",
@@ -141,10 +195,10 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   forward: {
     id: 70,
     purpose:
-      "Obeys the verdict register, whether an entry or the agent wrote it: to a pod of this node, into the tunnel, to the node itself, or nowhere.",
+      "Obeys the verdict register, whether an entry or the agent wrote it: to a pod of this node, into the tunnel, onto a wire, to the node itself, or nowhere.",
     lifetime: "constant",
-    matches: ["reg0", "reg5"],
-    sets: ["tun_dst", "tunnel_id", "eth_src", "eth_dst"],
+    matches: ["reg0", "reg3", "reg5"],
+    sets: ["tun_dst", "tunnel_id", "eth_src", "eth_dst", "vlan_vid"],
     next: ["deliver"],
     outputs: true,
     miss: "dropped: a verdict that is unset lets nothing pass",
@@ -228,6 +282,13 @@ function checkActions(definition: FlowDefinition, declaration: TableDeclaration,
         }
         break;
       }
+      case "push_vlan":
+      case "pop_vlan":
+        requireSet(definition, declaration, "vlan_vid");
+        break;
+      case "check_pkt_larger":
+        requireSet(definition, declaration, action.dst.field);
+        break;
       case "controller":
       case "meter":
         break;

@@ -5,12 +5,33 @@
 import type { Action, FieldName, FieldSlice, MatchField } from "@beyondfabric/openflow";
 
 /** reg0[0..3]: where the packet came from. */
-export const sourceClass = { pod: 1, tunnel: 2, host: 3 } as const;
+export const sourceClass = { pod: 1, tunnel: 2, host: 3, uplink: 4 } as const;
 export type SourceClass = keyof typeof sourceClass;
 
 /** reg5: what shall be done with the packet; `forward` obeys it and nothing else. */
-export const verdictCode = { local: 1, tunnel: 2, host: 3, deny: 4 } as const;
+export const verdictCode = { local: 1, tunnel: 2, host: 3, deny: 4, uplink: 5, uplinkTo: 6 } as const;
 export type VerdictCode = (typeof verdictCode)[keyof typeof verdictCode];
+
+/**
+ * One VLAN of one NIC, as reg1 and reg3 carry it: the OpenFlow port of the uplink in the upper half, the VLAN in the
+ * lower; VLAN 0 is untagged.
+ */
+export type Segment = number;
+
+export function segmentOf(port: number, vlan: number): Segment {
+  return ((port << 16) | vlan) >>> 0;
+}
+
+export function segmentPort(segment: Segment): number {
+  return segment >>> 16;
+}
+
+export function segmentVlan(segment: Segment): number {
+  return segment & 0xfff;
+}
+
+/** reg4[31]: what is too large for the packet's way is answered, not sent. */
+export const narrowBit = 0x8000_0000;
 
 /**
  * The value that marks a verdict register as not yet written. It must differ from zero: a register that is zero is left
@@ -38,29 +59,33 @@ export const presetVerdict: readonly Action[] = [
   load("reg5", unset),
 ];
 
-/** The way of a packet, as the registers carry it. */
-export interface Way {
+/** The way of a packet, as registers 2 to 5 carry it. */
+export interface WayRegisters {
   readonly code: VerdictCode;
-  /** IPv4 address of the tunnel's far end as an unsigned integer; 0 unless `code` is `tunnel`. */
-  readonly tunnelDestination: number;
-  /** Virtual network identifier; 0 unless `code` is `tunnel`. */
-  readonly vni: number;
+  /** `tunnel`: the virtual network identifier. `uplinkTo`: the lower 32 bits of the MAC. */
+  readonly reg2: number;
+  /** `tunnel`: the IPv4 address of the tunnel's far end. `uplink`, `uplinkTo`: the segment. */
+  readonly reg3: number;
+  /** `uplinkTo`: the upper 16 bits of the MAC. {@link narrowBit}. {@link unset} where neither is needed. */
+  readonly reg4: number;
 }
 
-/** The way as actions of an on-demand entry. */
-export function wayActions(way: Way): Action[] {
+/** The way as actions of an on-demand entry: what is needed of it. */
+export function wayActions({ code, reg2, reg3, reg4 }: WayRegisters): Action[] {
   const actions: Action[] = [];
-  if (way.code === verdictCode.tunnel) {
-    actions.push(load("reg2", way.vni), load("reg3", way.tunnelDestination));
+  if (code === verdictCode.tunnel || code === verdictCode.uplinkTo) actions.push(load("reg2", reg2));
+  if (code === verdictCode.tunnel || code === verdictCode.uplink || code === verdictCode.uplinkTo) {
+    actions.push(load("reg3", reg3));
   }
-  actions.push(load("reg5", way.code));
+  if (reg4 !== unset) actions.push(load("reg4", reg4));
+  actions.push(load("reg5", code));
   return actions;
 }
 
 /** The way as patches of a continuation: `xreg1` is reg2 and reg3, `xreg2` is reg4 and reg5. */
-export function wayPatches(way: Way): { xreg: number; value: bigint }[] {
+export function wayPatches({ code, reg2, reg3, reg4 }: WayRegisters): { xreg: number; value: bigint }[] {
   return [
-    { xreg: 1, value: (BigInt(way.vni) << 32n) | BigInt(way.tunnelDestination >>> 0) },
-    { xreg: 2, value: (BigInt(unset) << 32n) | BigInt(way.code) },
+    { xreg: 1, value: (BigInt(reg2 >>> 0) << 32n) | BigInt(reg3 >>> 0) },
+    { xreg: 2, value: (BigInt(reg4 >>> 0) << 32n) | BigInt(code) },
   ];
 }

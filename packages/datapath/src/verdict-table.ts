@@ -4,7 +4,7 @@
  */
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { cookieBuckets } from "./cookie.ts";
-import type { Question } from "./decide.ts";
+import type { Question } from "./decision.ts";
 import type { FactKey } from "./facts.ts";
 import type { Settled } from "./features/verdict.ts";
 
@@ -178,11 +178,15 @@ function nextAfter(id: number): number {
 
 function pairKey(question: Question): string {
   const width = isIpv6(question.source) ? 128 : 32;
-  return `${question.from} ${question.tunnelSource ?? ""} ${question.source}/${width} ${question.destination}/${width}`;
+  return `${cameBy(question)} ${question.source}/${width} ${question.destination}/${width}`;
 }
 
 function cubeKey(question: Question, { cube }: Settled): string {
-  return `${question.from} ${question.tunnelSource ?? ""} ${formatCidr(cube.source)} ${formatCidr(cube.destination)}`;
+  return `${cameBy(question)} ${formatCidr(cube.source)} ${formatCidr(cube.destination)}`;
+}
+
+function cameBy({ from, tunnelSource, segment }: Question): string {
+  return `${from} ${tunnelSource ?? segment ?? ""}`;
 }
 
 function isIpv6(address: Ip): boolean {

@@ -1,6 +1,7 @@
 /** A cluster of two nodes as plain data, for asking `decide()`. */
 import { PrefixMap, parseCidr, type Cidr, type Ip } from "@beyondfabric/packet";
-import type { BlockFact, ClaimFact, Endpoint, Facts, NodeFact, SubnetFact } from "../src/index.ts";
+import { segmentOf } from "../src/index.ts";
+import type { BlockFact, ClaimFact, Endpoint, Facts, NodeFact, SubnetFact, WireFact } from "../src/index.ts";
 
 export interface Cluster {
   node: string;
@@ -10,15 +11,29 @@ export interface Cluster {
   nodes: NodeFact[];
   endpoints: Map<Ip, Endpoint>;
   claims: ClaimFact[];
+  /** Addresses of the node's own interfaces. */
+  own: Ip[];
 }
 
 export function cluster(): Cluster {
   const subnet4 = { name: "default", cidr: parseCidr("10.244.0.0/16"), gateway: "10.244.0.1", vni: 7 };
   const subnet6 = { name: "default", cidr: parseCidr("fd00:244::/64"), gateway: "fd00:244::1", vni: 7 };
+  const wire = (name: string, cidr: string, gateway: Ip, fact: WireFact): SubnetFact => {
+    return { name, cidr: parseCidr(cidr), gateway, vni: 7, wire: fact };
+  };
   return {
     node: "node-1",
     complete: true,
-    subnets: [subnet4, subnet6],
+    subnets: [
+      subnet4,
+      subnet6,
+      wire("business", "10.30.0.0/24", "10.30.0.1", { segment: segments.business, direct: false }),
+      wire("business", "fd00:30::/64", "fd00:30::1", { segment: segments.business, direct: false }),
+      wire("storage", "10.40.0.0/24", "10.40.0.1", { segment: segments.storage, direct: true }),
+      wire("backup", "10.50.0.0/24", "10.50.0.1", { segment: segments.backup, direct: true }),
+      wire("elsewhere", "10.60.0.0/24", "10.60.0.1", { direct: true }),
+    ],
+    own: ["172.31.0.11", "10.30.0.11"],
     blocks: [
       { cidr: parseCidr("10.244.1.0/26"), node: "node-1" },
       { cidr: parseCidr("10.244.2.0/26"), node: "node-2" },
@@ -39,6 +54,14 @@ export function cluster(): Cluster {
       ["10.244.3.5", { kind: "pod", name: "shop/far", node: "node-3", uid: "f" }],
       ["fd00:244::1:5", { kind: "pod", name: "shop/web", node: "node-1", uid: "w" }],
       ["fd00:244::2:5", { kind: "pod", name: "shop/db", node: "node-2", uid: "d" }],
+      ["10.30.0.50", { kind: "pod", name: "bank/core", node: "node-1", uid: "core" }],
+      ["10.30.0.51", { kind: "pod", name: "bank/till", node: "node-1", uid: "till" }],
+      ["10.30.0.60", { kind: "pod", name: "bank/far", node: "node-2", uid: "far" }],
+      ["fd00:30::50", { kind: "pod", name: "bank/core", node: "node-1", uid: "core" }],
+      ["10.40.0.50", { kind: "pod", name: "bank/disk", node: "node-1", uid: "disk" }],
+      ["10.50.0.50", { kind: "pod", name: "bank/tape", node: "node-1", uid: "tape" }],
+      ["10.50.0.60", { kind: "pod", name: "bank/vault", node: "node-2", uid: "vault", mac: "0a:58:0a:32:00:3c" }],
+      ["10.60.0.50", { kind: "pod", name: "bank/away", node: "node-2", uid: "away", mac: "0a:58:0a:3c:00:32" }],
       // A sticky address of node 1's block whose pod runs on node 2.
       ["10.244.1.40", { kind: "pod", name: "shop/db-0", node: "node-2", uid: "s0" }],
     ]),
@@ -54,6 +77,9 @@ export function cluster(): Cluster {
   };
 }
 
+/** VLANs 30, 40 and 50 of the uplink at port 10. */
+export const segments = { business: segmentOf(10, 30), storage: segmentOf(10, 40), backup: segmentOf(10, 50) } as const;
+
 export function factsOf(state: Cluster): Facts {
   const subnets = new PrefixMap<SubnetFact>();
   for (const subnet of state.subnets) subnets.set(subnet.cidr, subnet);
@@ -68,7 +94,14 @@ export function factsOf(state: Cluster): Facts {
     node: state.node,
     complete: state.complete,
     subnetOf: (address) => subnets.lookup(address)?.value,
-    outsidePrefix: (address) => subnets.widestDisjoint(address) ?? host(address),
+    outsidePrefix: (address) => {
+      const own = new PrefixMap<true>();
+      for (const each of state.own) own.set(host(each), true);
+      return [subnets, own]
+        .map((taken) => taken.widestDisjoint(address) ?? host(address))
+        .reduce((free, prefix) => (prefix.length > free.length ? prefix : free));
+    },
+    isOwnAddress: (address) => state.own.includes(address),
     blockOf: (address) => blocks.lookup(address)?.value,
     unownedPrefix: (address, subnet) => {
       const claimed = new PrefixMap<true>();

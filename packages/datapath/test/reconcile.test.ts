@@ -77,9 +77,7 @@ describe("reconciling", () => {
   it("sees no difference in the order of match fields or in the form that a switch reports", () => {
     fc.assert(
       fc.property(fc.array(anyAnswered, { maxLength: 8 }), (answers) => {
-        const flows = answers.map(({ question, decision }, index) =>
-          verdictFlow(decision, question.from, question.tunnelSource, index),
-        );
+        const flows = answers.map(({ question, decision }, index) => verdictFlow(decision, question, index));
         const unique = [...new Map(flows.map((flow) => [flowKey(flow), flow])).values()];
         const reported = unique.map((flow) => {
           const canonical = canonicalFlow(flow);

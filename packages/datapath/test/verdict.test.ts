@@ -17,7 +17,7 @@ import { anyAnswered, type Answered } from "./verdict.arbitrary.ts";
 const anyId = fc.integer({ min: 1, max: 0xffff_ffff });
 
 function flowOf({ question, decision }: Answered, id: number): Flow {
-  return verdictFlow(decision, question.from, question.tunnelSource, id);
+  return verdictFlow(decision, question, id);
 }
 
 function readBack({ question, decision }: Answered, id: number, flow: Flow): void {
@@ -72,7 +72,7 @@ describe("a verdict", () => {
         const { source, destination } = answered.decision.cube;
         const width = source.family === 4 ? 32 : 128;
         const flow = flowOf(answered, id);
-        assert.equal(flow.table, answered.question.from === "tunnel" ? 60 : 50);
+        assert.equal(flow.table, ["tunnel", "uplink"].includes(answered.question.from) ? 60 : 50);
         assert.equal(flow.priority, source.length === width && destination.length === width ? 200 : 100);
       }),
     );
@@ -88,7 +88,7 @@ describe("an entry that no verdict wrote", () => {
     explanation: "for this test",
     dependsOn: [],
   };
-  const flow = verdictFlow(decision, "pod", undefined, 9);
+  const flow = verdictFlow(decision, { from: "pod" }, 9);
   const withoutField = (name: string): Flow => ({ ...flow, match: flow.match.filter(({ field }) => field !== name) });
   const loads = (...actions: Extract<Flow["instructions"][number], { type: "apply_actions" }>["actions"]): Flow => ({
     ...flow,
@@ -105,7 +105,7 @@ describe("an entry that no verdict wrote", () => {
       "another table": { ...flow, table: 70 },
       "no source class": withoutField("reg0"),
       "a tunnel source in egress": { ...flow, match: [...flow.match, { field: "tun_src", value: 1n }] },
-      "a tunnel packet of no tunnel": verdictFlow(decision, "tunnel", undefined, 9),
+      "a tunnel packet of no tunnel": verdictFlow(decision, { from: "tunnel" }, 9),
       "a mask with a hole": {
         ...withoutField("ip_dst"),
         match: [...withoutField("ip_dst").match, { field: "ip_dst", value: 0n, mask: 0xff00_ff00n }],

@@ -47,7 +47,19 @@ describe("a wire with VLANs", () => {
   });
 
   it("obeys the router's packet filter", async () => {
-    const rule = ["nft", "add", "rule", "inet", "firewall", "forward", "iifname", "vlan30", "oifname", "vlan40", "drop"];
+    const rule = [
+      "nft",
+      "add",
+      "rule",
+      "inet",
+      "firewall",
+      "forward",
+      "iifname",
+      "vlan30",
+      "oifname",
+      "vlan40",
+      "drop",
+    ];
     assert.equal((await lab.host("router", rule)).code, 0);
     assert.ok(!(await ping("host-2", "10.40.0.203")), "the rule drops");
     assert.ok(await ping("host-2", "10.10.0.201"), "and nothing else");

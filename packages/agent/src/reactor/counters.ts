@@ -10,6 +10,8 @@ const maxSources = 4096;
 export class ReactorCounters {
   /** Packet-ins that are no miss of ours. */
   foreign = 0;
+  /** Packets that were too large for their way. */
+  tooLarge = 0;
   /** Packet-ins whose packet could not be read. */
   unreadable = 0;
   /** Misses about a pair whose entry was already on its way. */

@@ -13,6 +13,7 @@
 import {
   decide,
   flowModFor,
+  isTooLarge,
   missPort,
   sameVerdict,
   sourceClass,
@@ -71,6 +72,8 @@ export interface ReactorOptions {
   /** The first number of an entry, from 1 to 2^32 - 1; far from those of a former life that stand in the switch. */
   readonly firstId?: number;
   readonly onUndecodable?: (error: unknown) => void;
+  /** A packet that is too large for its way, whole, from the port that sent it. */
+  readonly onTooLarge?: (packet: Buffer, port: number) => void;
 }
 
 /** Counters of one verdict's entry, as the switch gives them. */
@@ -98,6 +101,7 @@ export class Reactor {
   readonly #admission: Admission;
   readonly #writes: WriteQueue;
   readonly #onUndecodable: (error: unknown) => void;
+  readonly #onTooLarge: (packet: Buffer, port: number) => void;
   /** What packets waited for in vain, and until when nobody waits for it again (ms). */
   readonly #absent = new Map<string, number>();
   #lastAgedBucket = 0;
@@ -110,6 +114,7 @@ export class Reactor {
     this.#sink = options.sink;
     this.#now = options.now;
     this.#onUndecodable = options.onUndecodable ?? (() => {});
+    this.#onTooLarge = options.onTooLarge ?? (() => {});
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
     this.#admission = new Admission(options.limits.entriesPerSecond);
     this.#writes = new WriteQueue((frame) => this.#sink.send(frame), options.limits.coalesceMilliseconds);
@@ -128,6 +133,11 @@ export class Reactor {
     const started = this.#now();
     try {
       const view = packetInView(frame);
+      if (isTooLarge(view.userdata)) {
+        this.counters.tooLarge++;
+        this.#onTooLarge(view.packet, view.inPort());
+        return;
+      }
       const port = missPort(view.userdata);
       if (port === undefined || !view.hasContinuation) {
         this.counters.foreign++;
@@ -436,6 +446,9 @@ function answerTo(question: Question, decision: Settled): Question | undefined {
       return { from: "host", ...back };
     case "tunnel":
       return { from: "tunnel", ...back, tunnelSource: decision.way.destination };
+    case "uplink":
+      // What went straight to another segment is answered on the pod's own, which the way does not tell.
+      return decision.way.mac === undefined ? { from: "uplink", ...back, segment: decision.way.segment } : undefined;
   }
 }
 
@@ -462,6 +475,8 @@ function questionOf(view: PacketInView): Question | undefined {
       return { from: "pod", source, destination };
     case sourceClass.host:
       return { from: "host", source, destination };
+    case sourceClass.uplink:
+      return { from: "uplink", source, destination, segment: view.readRegister(1) };
     case sourceClass.tunnel: {
       const tunnelSource = view.tunnelSource();
       return tunnelSource === undefined ? undefined : { from: "tunnel", source, destination, tunnelSource };

@@ -5,7 +5,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
-import { decide, sameVerdict, verdictFromFlow, type Question } from "@beyondfabric/datapath";
+import {
+  decide,
+  sameVerdict,
+  segmentOf,
+  verdictFromFlow,
+  type Question,
+  type SubnetFact,
+} from "@beyondfabric/datapath";
 import { cidrContains, parseCidr, type Ip } from "@beyondfabric/packet";
 import * as fc from "fast-check";
 import { Reactor, type ReactorLimits } from "../../src/reactor/reactor.ts";
@@ -29,14 +36,29 @@ const inside: Ip[] = [
   "10.244.3.5",
   "fd00:244::1:5",
   "fd00:244::2:5",
+  "10.30.0.50",
+  "10.30.0.60",
+  "10.40.0.50",
 ];
 const nodeAddresses: Ip[] = ["10.244.1.1", "10.244.2.1"];
 const outside: Ip[] = ["8.8.8.8", "10.245.0.1", "10.200.0.9", "2001:db8::1"];
-const addresses = [...inside, ...nodeAddresses, ...outside, "10.244.77.7", "10.244.77.8"];
+const own: Ip[] = ["10.30.0.11", "10.245.0.7"];
+const addresses = [...inside, ...nodeAddresses, ...outside, ...own, "10.244.77.7", "10.244.77.8", "10.30.0.202"];
 const nodes = ["node-1", "node-2", "node-3"];
 const tunnels: Ip[] = ["10.10.0.11", "10.10.0.12", "10.10.0.13"];
 const blocks = ["10.244.1.0/26", "10.244.2.0/26", "10.244.3.0/26", "fd00:244::1:0/122", "fd00:244::2:0/122"];
 const subnets = ["10.244.0.0/16", "fd00:244::/64", "10.200.0.0/16"];
+const wires = ["10.30.0.0/24", "10.40.0.0/24"];
+const segments = [segmentOf(10, 30), segmentOf(10, 40)];
+
+function overlaySubnet(text: string, vni = 7): SubnetFact {
+  return { name: text, cidr: parseCidr(text), gateway: parseCidr(text).address, vni };
+}
+
+/** Without a segment the node is not on the wire. */
+function wireSubnet(text: string, segment: number | undefined, direct: boolean): SubnetFact {
+  return { ...overlaySubnet(text), wire: { direct, ...(segment === undefined ? {} : { segment }) } };
+}
 
 /** The facts of the API server, apart from the view, so that a restarted agent can list them again. */
 interface World {
@@ -73,17 +95,23 @@ const steps = fc
       weight: 6,
       arbitrary: fc
         .tuple(
-          fc.constantFrom("pod" as const, "host" as const, "tunnel" as const),
+          fc.constantFrom("pod" as const, "host" as const, "tunnel" as const, "uplink" as const),
           anAddress,
           anAddress,
           fc.constantFrom(...tunnels),
+          fc.constantFrom(...segments),
         )
-        .map(([from, source, destination, tunnelSource]): [string, Step] => [
-          `packet ${from} ${source} ${destination} ${tunnelSource}`,
+        .map(([from, source, destination, tunnelSource, segment]): [string, Step] => [
+          `packet ${from} ${source} ${destination} ${tunnelSource} ${segment}`,
           ({ reactor }) => {
             if (source.includes(":") !== destination.includes(":")) return;
-            const question: Question =
-              from === "tunnel" ? { from, source, destination, tunnelSource } : { from, source, destination };
+            const question: Question = {
+              from,
+              source,
+              destination,
+              ...(from === "tunnel" ? { tunnelSource } : {}),
+              ...(from === "uplink" ? { segment } : {}),
+            };
             reactor.onPacketIn(packetIn(question));
           },
         ]),
@@ -191,14 +219,34 @@ const steps = fc
     },
     {
       weight: 1,
-      arbitrary: fc.tuple(fc.subarray(subnets), fc.constantFrom(7, 8)).map(([chosen, vni]): [string, Step] => [
-        `subnets ${chosen.join()} ${vni}`,
+      arbitrary: fc
+        .tuple(
+          fc.subarray(subnets),
+          fc.constantFrom(7, 8),
+          fc.subarray(wires),
+          fc.option(fc.constantFrom(...segments), { nil: undefined }),
+          fc.boolean(),
+        )
+        .map(([chosen, vni, onWire, segment, direct]): [string, Step] => [
+          `subnets ${chosen.join()} ${vni} ${onWire.join()} ${segment} ${direct}`,
+          fact(
+            "subnets",
+            (view) =>
+              view.setSubnets([
+                ...chosen.map((text) => overlaySubnet(text, vni)),
+                ...onWire.map((text) => wireSubnet(text, segment, direct)),
+              ]),
+            () => {},
+          ),
+        ]),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.subarray(own).map((chosen): [string, Step] => [
+        `own ${chosen.join()}`,
         fact(
-          "subnets",
-          (view) =>
-            view.setSubnets(
-              chosen.map((text) => ({ name: text, cidr: parseCidr(text), gateway: parseCidr(text).address, vni })),
-            ),
+          "own",
+          (view) => view.setOwnAddresses(chosen),
           () => {},
         ),
       ]),
@@ -317,11 +365,10 @@ test("entries agree with decide() after any sequence of facts, packets, time and
         fact(
           "subnets",
           (v) =>
-            v.setSubnets(
-              subnets
-                .slice(0, 2)
-                .map((text) => ({ name: text, cidr: parseCidr(text), gateway: parseCidr(text).address, vni: 7 })),
-            ),
+            v.setSubnets([
+              ...subnets.slice(0, 2).map((text) => overlaySubnet(text)),
+              ...wires.map((text, index) => wireSubnet(text, segments[index], false)),
+            ]),
           () => {},
         ),
         fact(
@@ -355,6 +402,19 @@ test("entries agree with decide() after any sequence of facts, packets, time and
               addresses: ["10.244.1.5"],
               pod: "shop/local-100",
               uid: "local-100",
+            }),
+          () => {},
+        ),
+        fact(
+          "port 101",
+          (v) =>
+            v.setLocalPort({
+              ofport: 101,
+              mac: "0a:58:00:00:00:02",
+              addresses: ["10.30.0.50"],
+              segment: segments[0]!,
+              pod: "shop/local-101",
+              uid: "local-101",
             }),
           () => {},
         ),

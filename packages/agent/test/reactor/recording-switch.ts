@@ -59,7 +59,7 @@ export function packetIn(question: Question, port = 7): Buffer {
       metadata: [
         { field: "in_port", value: BigInt(port) },
         ...(question.tunnelSource === undefined ? [] : [tunnelSource(question.tunnelSource)]),
-        { field: "xreg0", value: BigInt(sourceClass[question.from]) << 32n },
+        { field: "xreg0", value: (BigInt(sourceClass[question.from]) << 32n) | BigInt(question.segment ?? 0) },
         { field: "xreg1", value: pair },
         { field: "xreg2", value: pair },
       ],

@@ -15,7 +15,9 @@ import {
   protocol,
 } from "../match.ts";
 import { defineFlow, tables, type FlowDefinition } from "../pipeline.ts";
-import { load, markMissTaken, missNotYetTaken, presetVerdict, slice, sourceClass, verdictCode } from "../registers.ts";
+import { load, slice, sourceClass, verdictCode } from "../registers.ts";
+import { missFlow } from "./miss.ts";
+import { fitFlows, uplinkForwardFlows, wireFlows, type Wire } from "./wire.ts";
 
 /** The MAC that every node's router answers with; pods see one gateway wherever they run. */
 export const routerMac: Mac = "0e:fa:b0:00:00:01";
@@ -32,10 +34,14 @@ export interface SwitchPorts {
 
 export interface BaseFacts {
   readonly ports: SwitchPorts;
-  /** The gateways of all cluster subnets: answered for in the switch. */
+  /** The gateways of all overlay subnets: answered for in the switch. */
   readonly gateways: readonly Ip[];
   /** Virtual network identifiers that may arrive through the tunnel. */
   readonly vnis: readonly number[];
+  /** The segments that pods of this node live on, or may. */
+  readonly wires?: readonly Wire[];
+  /** Largest IP packet that a pod of an overlay takes (bytes); present when anybody may send larger ones. */
+  readonly overlayMtu?: number;
   /** Whether misses of the tunnel and of the node pass a meter (its number is the port's). */
   readonly metered: boolean;
 }
@@ -47,7 +53,10 @@ export function baseFlows(facts: BaseFacts): Flow[] {
     ...responderFlows(facts),
     missFlow("ingress", facts.ports.tunnel, facts.metered, encodeCookie("base", 1)),
     missFlow("egress", facts.ports.host, facts.metered, encodeCookie("base", 1)),
+    ...wireFlows(facts.wires ?? [], facts.metered),
+    ...fitFlows(facts.overlayMtu, facts.metered),
     ...forwardFlows(facts),
+    ...uplinkForwardFlows(),
   ];
 }
 
@@ -104,10 +113,11 @@ function overlayGuardFlows({ ports }: BaseFacts): Flow[] {
   });
 }
 
-function responderFlows({ gateways, ports }: BaseFacts): Flow[] {
+function responderFlows({ gateways, wires = [], ports }: BaseFacts): Flow[] {
   const flows: Flow[] = [];
+  const answered = [...gateways, ...wires.flatMap(({ nodeAddresses }) => nodeAddresses)];
   const mac = macToBigInt(routerMac);
-  for (const gateway of gateways) {
+  for (const gateway of answered) {
     const address = ipToBigInt(gateway);
     if (ipFamily(gateway) === 4) {
       flows.push(
@@ -190,42 +200,6 @@ function responderFlows({ gateways, ports }: BaseFacts): Flow[] {
     );
   }
   return flows;
-}
-
-/**
- * The entry that a packet meets when no verdict about it is known. It passes the port's meter first: a meter named
- * inside `controller()` does nothing before OVS 3.4.
- */
-export function missFlow(table: "egress" | "ingress", port: number, metered: boolean, cookie: bigint): Flow {
-  const meter: Action[] = metered ? [{ type: "meter", meter: port }] : [];
-  return defineFlow({
-    table,
-    priority: 10,
-    cookie,
-    match: [inPort(port), missNotYetTaken],
-    actions: [
-      ...meter,
-      ...presetVerdict,
-      { type: "controller", pause: true, userdata: missUserdata(port) },
-      markMissTaken,
-      { type: "resubmit", table: tables.forward.id },
-    ],
-  });
-}
-
-/** `userdata` of a miss: one byte kind (1), one byte format (1), four bytes port number, big-endian. */
-export function missUserdata(port: number): Uint8Array {
-  const bytes = new Uint8Array(6);
-  bytes[0] = 1;
-  bytes[1] = 1;
-  new DataView(bytes.buffer).setUint32(2, port);
-  return bytes;
-}
-
-/** The port number in the userdata of a miss of ours, or undefined when the packet-in is something else. */
-export function missPort(userdata: Uint8Array): number | undefined {
-  if (userdata.length !== 6 || userdata[0] !== 1 || userdata[1] !== 1) return undefined;
-  return new DataView(userdata.buffer, userdata.byteOffset, userdata.byteLength).getUint32(2);
 }
 
 function forwardFlows({ ports }: BaseFacts): Flow[] {

@@ -7,15 +7,24 @@ import { flowModFrame, type Flow } from "@beyondfabric/openflow";
 import { ipFamily, ipToBytes, parseIp, type Ip } from "@beyondfabric/packet";
 import { encodeCookie } from "../cookie.ts";
 import { DatapathError } from "../errors.ts";
-import type { SourceClass, Way } from "../registers.ts";
+import {
+  narrowBit,
+  sourceClass,
+  unset,
+  verdictCode,
+  type Segment,
+  type SourceClass,
+  type WayRegisters,
+} from "../registers.ts";
 
 /** An entry about an exact pair, as far as its bytes depend on it. */
 export interface ExactVerdict {
   readonly from: SourceClass;
   readonly source: Ip;
   readonly destination: Ip;
-  readonly tunnelSource: Ip | undefined;
-  readonly way: Way;
+  readonly tunnelSource?: Ip;
+  readonly segment?: Segment;
+  readonly way: WayRegisters;
   readonly kind: "verdict" | "refusal";
   readonly id: number;
 }
@@ -26,9 +35,12 @@ interface Template {
   readonly frame: Buffer;
   readonly source: number;
   readonly destination: number;
+  /** 0, here and below, where the entry has no such number. */
   readonly tunnelSource: number;
-  readonly tunnelDestination: number;
-  readonly vni: number;
+  readonly segment: number;
+  readonly reg2: number;
+  readonly reg3: number;
+  readonly reg4: number;
 }
 
 /** Where a flow-mod has its cookie (OpenFlow 1.5 section 7.3.4.2). */
@@ -39,8 +51,10 @@ const marks = {
   4: { source: parseIp("165.90.1.121"), destination: parseIp("165.90.2.122") },
   6: { source: parseIp("a55a:1::a55a:79"), destination: parseIp("a55a:2::a55a:7a") },
   tunnelSource: parseIp("165.90.3.123"),
-  tunnelDestination: 0xa55a_047c,
-  vni: 0xa5_057d,
+  segment: 0xa55a_077f,
+  reg2: 0xa55a_057d,
+  reg3: 0xa55a_047c,
+  reg4: 0x5aa5_067e,
 } as const;
 
 const templates = new Map<number, Template>();
@@ -63,25 +77,52 @@ export function exactVerdictFrame(
   frame.set(ipToBytes(verdict.source), template.source);
   frame.set(ipToBytes(verdict.destination), template.destination);
   if (template.tunnelSource > 0) frame.set(ipToBytes(verdict.tunnelSource!), template.tunnelSource);
-  if (template.tunnelDestination > 0) frame.writeUInt32BE(way.tunnelDestination >>> 0, template.tunnelDestination);
-  if (template.vni > 0) frame.writeUInt32BE(way.vni, template.vni);
+  if (template.segment > 0) frame.writeUInt32BE(verdict.segment! >>> 0, template.segment);
+  if (template.reg2 > 0) frame.writeUInt32BE(way.reg2 >>> 0, template.reg2);
+  if (template.reg3 > 0) frame.writeUInt32BE(way.reg3 >>> 0, template.reg3);
+  if (template.reg4 > 0) frame.writeUInt32BE(way.reg4 >>> 0, template.reg4);
   return frame;
 }
 
-const classNumbers: Readonly<Record<SourceClass, number>> = { pod: 0, tunnel: 1, host: 2 };
+/** Which of the way's registers an entry with this verdict loads with numbers of its own. */
+function openRegisters({ code, reg4 }: WayRegisters): { reg2: boolean; reg3: boolean; reg4: boolean } {
+  const reg2 = code === verdictCode.tunnel || code === verdictCode.uplinkTo;
+  return { reg2, reg3: reg2 || code === verdictCode.uplink, reg4: reg4 !== unset && reg4 !== narrowBit };
+}
 
 /** One number for everything that changes more of a frame than the numbers that a template leaves open. */
-function shapeOf(command: VerdictCommand, { from, source, tunnelSource, way }: ExactVerdict): number {
-  const bits = [command === "add", ipFamily(source) === 4, tunnelSource === undefined];
-  return bits.reduce((shape, bit) => shape * 2 + Number(bit), way.code * 4 + classNumbers[from]);
+function shapeOf(command: VerdictCommand, { from, source, tunnelSource, segment, way }: ExactVerdict): number {
+  const bits = [
+    command === "add",
+    ipFamily(source) === 4,
+    tunnelSource === undefined,
+    segment === undefined,
+    way.reg4 === unset,
+    way.reg4 === narrowBit,
+  ];
+  return bits.reduce((shape, bit) => shape * 2 + Number(bit), way.code * 8 + sourceClass[from]);
 }
 
 function templateOf(command: VerdictCommand, verdict: ExactVerdict, flowOf: (verdict: ExactVerdict) => Flow): Template {
   const { source, destination } = marks[ipFamily(verdict.source)];
-  const tunnelled = verdict.way.tunnelDestination !== 0 || verdict.way.vni !== 0;
-  const way = tunnelled ? { ...verdict.way, tunnelDestination: marks.tunnelDestination, vni: marks.vni } : verdict.way;
-  const tunnelSource = verdict.tunnelSource === undefined ? undefined : marks.tunnelSource;
-  const frame = flowModFrame(command, flowOf({ ...verdict, source, destination, tunnelSource, way }), 0);
+  const open = openRegisters(verdict.way);
+  const way = {
+    ...verdict.way,
+    ...(open.reg2 ? { reg2: marks.reg2 } : {}),
+    ...(open.reg3 ? { reg3: marks.reg3 } : {}),
+    ...(open.reg4 ? { reg4: marks.reg4 } : {}),
+  };
+  const isTunnelled = verdict.tunnelSource !== undefined;
+  const isOnWire = verdict.segment !== undefined;
+  const marked = {
+    ...verdict,
+    source,
+    destination,
+    way,
+    ...(isTunnelled ? { tunnelSource: marks.tunnelSource } : {}),
+    ...(isOnWire ? { segment: marks.segment } : {}),
+  };
+  const frame = flowModFrame(command, flowOf(marked), 0);
   const place = (mark: Uint8Array | number): number => {
     const at = frame.indexOf(typeof mark === "number" ? numberBytes(mark) : mark);
     const again = at < 0 ? at : frame.indexOf(typeof mark === "number" ? numberBytes(mark) : mark, at + 1);
@@ -96,9 +137,11 @@ function templateOf(command: VerdictCommand, verdict: ExactVerdict, flowOf: (ver
     frame,
     source: place(ipToBytes(source)),
     destination: place(ipToBytes(destination)),
-    tunnelSource: tunnelSource === undefined ? 0 : place(ipToBytes(tunnelSource)),
-    tunnelDestination: tunnelled ? place(marks.tunnelDestination) : 0,
-    vni: tunnelled ? place(marks.vni) : 0,
+    tunnelSource: isTunnelled ? place(ipToBytes(marks.tunnelSource)) : 0,
+    segment: isOnWire ? place(marks.segment) : 0,
+    reg2: open.reg2 ? place(marks.reg2) : 0,
+    reg3: open.reg3 ? place(marks.reg3) : 0,
+    reg4: open.reg4 ? place(marks.reg4) : 0,
   };
 }
 

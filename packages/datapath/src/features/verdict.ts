@@ -1,67 +1,111 @@
 /** A decision as the switch understands it: the way in registers, and the entry that spares later packets the trip. */
 import { canonicalFlow, flowModFrame, type Flow, type Match } from "@beyondfabric/openflow";
-import { ipFamily, ipFromBigInt, ipToBigInt, type Cidr, type Ip } from "@beyondfabric/packet";
+import {
+  ipFamily,
+  ipFromBigInt,
+  ipToBigInt,
+  macFromBigInt,
+  macToBigInt,
+  type Cidr,
+  type Ip,
+} from "@beyondfabric/packet";
 import { decodeCookie, encodeCookie, isVerdictKind } from "../cookie.ts";
-import type { Cube, Decision, Question } from "../decide.ts";
+import type { Cube, Decision, Question, Way } from "../decision.ts";
 import { destinationIn, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables } from "../pipeline.ts";
 import { flowKey } from "../reconcile.ts";
-import { sourceClass, verdictCode, wayActions, type SourceClass, type Way } from "../registers.ts";
+import {
+  narrowBit,
+  sourceClass,
+  unset,
+  verdictCode,
+  wayActions,
+  type SourceClass,
+  type WayRegisters,
+} from "../registers.ts";
 import { exactVerdictFrame, type ExactVerdict, type VerdictCommand } from "./verdict-frame.ts";
 
 export type Settled = Exclude<Decision, { verdict: "hold" }>;
 
-export function wayOf(decision: Settled): Way {
-  if (decision.verdict === "deny") return { code: verdictCode.deny, tunnelDestination: 0, vni: 0 };
-  if (decision.way.kind === "tunnel") {
-    return {
-      code: verdictCode.tunnel,
-      tunnelDestination: Number(ipToBigInt(decision.way.destination)),
-      vni: decision.way.vni,
-    };
+/** The registers that carry a decision. */
+export function wayOf(decision: Settled): WayRegisters {
+  const nothing = { reg2: 0, reg3: 0, reg4: unset };
+  if (decision.verdict === "deny") return { ...nothing, code: verdictCode.deny };
+  const { way } = decision;
+  switch (way.kind) {
+    case "host":
+      return { ...nothing, code: verdictCode.host };
+    case "local":
+      return { ...nothing, code: verdictCode.local, reg4: way.narrow === true ? narrowBit : unset };
+    case "tunnel":
+      return {
+        code: verdictCode.tunnel,
+        reg2: way.vni,
+        reg3: Number(ipToBigInt(way.destination)),
+        reg4: way.narrow === true ? narrowBit : unset,
+      };
+    case "uplink": {
+      if (way.mac === undefined) return { ...nothing, code: verdictCode.uplink, reg3: way.segment };
+      const mac = macToBigInt(way.mac);
+      return {
+        code: verdictCode.uplinkTo,
+        reg2: Number(mac & 0xffff_ffffn),
+        reg3: way.segment,
+        reg4: Number(mac >> 32n),
+      };
+    }
   }
-  return { code: verdictCode[decision.way.kind], tunnelDestination: 0, vni: 0 };
 }
 
 /** Entries about one exact pair stand above those about prefixes. */
 const exactPriority = 200;
 const widePriority = 100;
 
-/**
- * @param id number of the verdict in the agent's table; it goes into the cookie
- * @param tunnelSource outer source address that the verdict is about; tunnel packets only
- */
-export function verdictFlow(decision: Settled, from: SourceClass, tunnelSource: Ip | undefined, id: number): Flow {
-  const priority = isExact(decision.cube) ? exactPriority : widePriority;
-  return entry(priority, from, tunnelSource, decision.cube, wayOf(decision), encodeCookie(kindOf(decision), id));
+/** The table where the verdicts about packets are found that came in this way. */
+export function verdictTable(from: SourceClass): "egress" | "ingress" {
+  return from === "tunnel" || from === "uplink" ? "ingress" : "egress";
 }
 
-function exactVerdictFlow({ from, source, destination, tunnelSource, way, kind, id }: ExactVerdict): Flow {
+/**
+ * The entry of a verdict.
+ * @param question how its packets come in: the class, the tunnel's far end, the wire
+ * @param id number of the verdict in the agent's table; it goes into the cookie
+ */
+export function verdictFlow(decision: Settled, question: CameBy, id: number): Flow {
+  const priority = isExact(decision.cube) ? exactPriority : widePriority;
+  return entry(priority, question, decision.cube, wayOf(decision), encodeCookie(kindOf(decision), id));
+}
+
+/** How packets come in: what an entry must match besides their addresses. */
+type CameBy = Pick<Question, "from" | "tunnelSource" | "segment">;
+
+function exactVerdictFlow(verdict: ExactVerdict): Flow {
+  const { source, destination, way, kind, id } = verdict;
   const cube = { source: hostPrefix(source), destination: hostPrefix(destination) };
-  return entry(exactPriority, from, tunnelSource, cube, way, encodeCookie(kind, id));
+  return entry(exactPriority, verdict, cube, way, encodeCookie(kind, id));
 }
 
 function entry(
   priority: number,
-  from: SourceClass,
-  tunnelSource: Ip | undefined,
+  { from, tunnelSource, segment }: CameBy,
   { source, destination }: Cube,
-  way: Way,
+  way: WayRegisters,
   cookie: bigint,
 ): Flow {
   return defineFlow({
-    table: from === "tunnel" ? "ingress" : "egress",
+    table: verdictTable(from),
     priority,
     cookie,
     match: [
       { field: "reg0", value: BigInt(sourceClass[from]), mask: 0xfn },
       ...(tunnelSource === undefined ? [] : [{ field: "tun_src" as const, value: ipToBigInt(tunnelSource) }]),
+      ...(segment === undefined ? [] : [{ field: "reg1" as const, value: BigInt(segment) }]),
       ipType(source.address),
       ...sourceIn(source),
       ...destinationIn(destination),
     ],
     actions: wayActions(way),
-    goto: "forward",
+    goto: way.reg4 === narrowBit ? "fit" : "forward",
   });
 }
 
@@ -88,7 +132,7 @@ export interface VerdictMod {
 }
 
 export function flowModFor(command: VerdictCommand, question: Question, decision: Settled, id: number): VerdictMod {
-  const flow = (): Flow => verdictFlow(decision, question.from, question.tunnelSource, id);
+  const flow = (): Flow => verdictFlow(decision, question, id);
   return {
     frame: isExact(decision.cube) ? exactFrame(command, question, decision, id) : flowModFrame(command, flow(), 0),
     get key() {
@@ -102,10 +146,9 @@ function exactFrame(command: VerdictCommand, question: Question, decision: Settl
   return exactVerdictFrame(
     command,
     {
-      from: question.from,
+      ...question,
       source: source.address,
       destination: destination.address,
-      tunnelSource: question.tunnelSource,
       way: wayOf(decision),
       kind: kindOf(decision),
       id,
@@ -132,8 +175,11 @@ export function verdictFromFlow(installed: Flow): { id: number; question: Questi
   const registers = loadedRegisters(flow);
   const code = registers.get("reg5");
   if (from === undefined || source === undefined || destination === undefined || code === undefined) return undefined;
+  if (flow.table !== tables[verdictTable(from)].id) return undefined;
   const tunnel = fieldValue(flow.match, "tun_src");
-  if ((tunnel === undefined) === (from === "tunnel")) return undefined;
+  const segment = fieldValue(flow.match, "reg1");
+  if ((tunnel === undefined) === (from === "tunnel") || (segment === undefined) === (from === "uplink"))
+    return undefined;
   const way = wayFromRegisters(Number(code), registers);
   if (way === undefined) return undefined;
   const common = {
@@ -149,28 +195,30 @@ export function verdictFromFlow(installed: Flow): { id: number; question: Questi
       source: source.address,
       destination: destination.address,
       ...(tunnel === undefined ? {} : { tunnelSource: ipFromBigInt(tunnel, 4) }),
+      ...(segment === undefined ? {} : { segment: Number(segment) }),
     },
     decision: way === "deny" ? { ...common, verdict: "deny" } : { ...common, verdict: "allow", way },
   };
 }
 
-function wayFromRegisters(
-  code: number,
-  registers: ReadonlyMap<string, bigint>,
-): Extract<Settled, { verdict: "allow" }>["way"] | "deny" | undefined {
+function wayFromRegisters(code: number, registers: ReadonlyMap<string, bigint>): Way | "deny" | undefined {
+  const [reg2, reg3, reg4] = [registers.get("reg2"), registers.get("reg3"), registers.get("reg4")];
+  const narrow = reg4 === BigInt(narrowBit) ? ({ narrow: true } as const) : {};
   switch (code) {
     case verdictCode.local:
-      return { kind: "local" };
+      return { kind: "local", ...narrow };
     case verdictCode.host:
       return { kind: "host" };
     case verdictCode.deny:
       return "deny";
-    case verdictCode.tunnel: {
-      const destination = registers.get("reg3");
-      const vni = registers.get("reg2");
-      if (destination === undefined || vni === undefined) return undefined;
-      return { kind: "tunnel", destination: ipFromBigInt(destination, 4), vni: Number(vni) };
-    }
+    case verdictCode.tunnel:
+      if (reg3 === undefined || reg2 === undefined) return undefined;
+      return { kind: "tunnel", destination: ipFromBigInt(reg3, 4), vni: Number(reg2), ...narrow };
+    case verdictCode.uplink:
+      return reg3 === undefined ? undefined : { kind: "uplink", segment: Number(reg3) };
+    case verdictCode.uplinkTo:
+      if (reg2 === undefined || reg3 === undefined || reg4 === undefined || reg4 >> 16n !== 0n) return undefined;
+      return { kind: "uplink", segment: Number(reg3), mac: macFromBigInt((reg4 << 32n) | reg2) };
     default:
       return undefined;
   }

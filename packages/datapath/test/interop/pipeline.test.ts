@@ -7,11 +7,21 @@ import { canonicalFlow, formatFlow, packetInView, resumeFrame } from "@beyondfab
 import { buildEthernet, buildIp, buildUdp, etherType, ipProtocol, ipToBigInt } from "@beyondfabric/packet";
 import { exampleFlows } from "../../../../tools/example-flows.ts";
 import { Connection, startSwitch, until, type TestSwitch } from "../../../openflow/test/interop/switch.ts";
-import { missPort, unset, verdictCode, wayPatches, type Way } from "../../src/index.ts";
+import {
+  isTooLarge,
+  missPort,
+  neighbourMeter,
+  tooLargeMeter,
+  unset,
+  verdictCode,
+  wayPatches,
+  type WayRegisters,
+} from "../../src/index.ts";
 
 const mac = "0a:58:0a:f4:01:05";
 const router = "0e:fa:b0:00:00:01";
-const port = { host: 1, tunnel: 2, pod: 100 };
+const port = { host: 1, tunnel: 2, uplink: 10, pod: 100, member: 101 };
+const memberMac = "0a:58:0a:1e:00:32";
 
 let ovs: TestSwitch;
 let connection: Connection;
@@ -22,10 +32,12 @@ before(async () => {
     ovs.vsctl("add-port", "br0", name, "--", "set", "interface", name, ...columns);
   await add("tunnel", "type=vxlan", `ofport_request=${port.tunnel}`, "options:remote_ip=flow", "options:key=flow");
   await add("pod", "type=dummy", `ofport_request=${port.pod}`);
+  await add("uplink", "type=dummy", `ofport_request=${port.uplink}`);
+  await add("member", "type=dummy", `ofport_request=${port.member}`);
   connection = await Connection.open(`${ovs.directory}/br0.mgmt`);
   connection.send({ type: "set_packet_in_format", format: "nxt2" });
   connection.send({ type: "set_async", packetInPrimary: 0x3f, packetInSecondary: 0x3f });
-  for (const meter of Object.values(port)) {
+  for (const meter of [...Object.values(port), tooLargeMeter, neighbourMeter]) {
     const bands = [{ kind: "drop", rate: 1_000_000, burst: 1_000_000 }] as const;
     connection.send({ type: "meter_mod", command: "add", flags: ["pktps", "burst"], meter, bands });
   }
@@ -84,6 +96,122 @@ describe("what a pod may not say is dropped before any verdict", () => {
       assert.doesNotMatch(text, /pause/, text);
     });
   }
+});
+
+describe("a pod on a wire", () => {
+  const member = `in_port=${port.member},dl_src=${memberMac}`;
+  const all = "dl_dst=ff:ff:ff:ff:ff:ff";
+  const neighbour = "02:fa:03:00:00:01";
+  const solicitation = "icmp6,nw_ttl=255,icmpv6_type=135,icmpv6_code=0";
+  const advertisement = "icmp6,nw_ttl=255,icmpv6_type=136,icmpv6_code=0";
+  const arp = (op: number, sha: string, spa: string, tpa: string): string =>
+    `arp,arp_op=${op},arp_sha=${sha},arp_spa=${spa},arp_tpa=${tpa}`;
+  const wire = `in_port=${port.uplink},dl_vlan=30`;
+  const ontoWire = /^push_vlan\(vid=30,pcp=0\),\d+$/;
+  const outOf = async (name: string): Promise<string> =>
+    /(\d+)/.exec(
+      (await ovs.appctl("dpif/show"))
+        .split("\n")
+        .find((line) => line.includes(` ${name} `))!
+        .split("/")[1]!,
+    )![0];
+
+  const leaves: Record<string, string> = {
+    "a question for a neighbour": `${member},${all},${arp(1, memberMac, "10.30.0.50", "10.30.0.202")}`,
+    "a probe for its own address": `${member},${all},${arp(1, memberMac, "0.0.0.0", "10.30.0.50")}`,
+    "gratuitous ARP": `${member},${all},${arp(1, memberMac, "10.30.0.50", "10.30.0.50")}`,
+    "an answer": `${member},dl_dst=${neighbour},${arp(2, memberMac, "10.30.0.50", "10.30.0.202")}`,
+    "a solicitation": `${member},dl_dst=33:33:ff:00:02:02,${solicitation},ipv6_src=fd00:30::50,ipv6_dst=ff02::1:ff00:202,nd_target=fd00:30::202,nd_sll=${memberMac}`,
+    "duplicate address detection": `${member},dl_dst=33:33:ff:00:00:50,${solicitation},ipv6_src=::,ipv6_dst=ff02::1:ff00:50,nd_target=fd00:30::50`,
+    "an advertisement": `${member},dl_dst=33:33:00:00:00:01,${advertisement},ipv6_src=fd00:30::50,ipv6_dst=ff02::1,nd_target=fd00:30::50,nd_tll=${memberMac}`,
+    "a packet to a machine of the wire": `${member},dl_dst=${neighbour},ip,nw_src=10.30.0.50,nw_dst=10.30.0.202`,
+  };
+  for (const [name, packet] of Object.entries(leaves)) {
+    test(`${name} goes onto the wire, with its tag`, async () => {
+      const { text, actions } = await trace(packet);
+      assert.match(actions.replace(/^meter\(\d+\),/, ""), ontoWire, text);
+    });
+  }
+
+  const arrives: Record<string, string> = {
+    "a question for the pod": `${wire},dl_src=${neighbour},${all},${arp(1, neighbour, "10.30.0.202", "10.30.0.50")}`,
+    "an answer to the pod": `${wire},dl_src=${neighbour},dl_dst=${memberMac},${arp(2, neighbour, "10.30.0.202", "10.30.0.50")}`,
+    "what the gateway says to all": `${wire},dl_src=${neighbour},${all},${arp(1, neighbour, "10.30.0.1", "10.30.0.1")}`,
+    "a solicitation of the pod": `${wire},dl_src=${neighbour},dl_dst=33:33:ff:00:00:50,${solicitation},ipv6_src=fd00:30::202,ipv6_dst=ff02::1:ff00:50,nd_target=fd00:30::50,nd_sll=${neighbour}`,
+    "an advertisement to the pod": `${wire},dl_src=${neighbour},dl_dst=${memberMac},${advertisement},ipv6_src=fd00:30::202,ipv6_dst=fd00:30::50,nd_target=fd00:30::202,nd_tll=${neighbour}`,
+    "a packet of a machine of the wire": `${wire},dl_src=${neighbour},dl_dst=${memberMac},ip,nw_src=10.30.0.202,nw_dst=10.30.0.50`,
+  };
+  for (const [name, packet] of Object.entries(arrives)) {
+    test(`${name} arrives there, without tag, its sender's MAC untouched`, async () => {
+      const { text, actions } = await trace(packet);
+      assert.equal(actions, `pop_vlan,${await outOf("member")}`, text);
+    });
+  }
+
+  const dropped: Record<string, string> = {
+    "a question in another's name": `${member},${all},${arp(1, memberMac, "10.30.0.51", "10.30.0.202")}`,
+    "an answer in another's name": `${member},dl_dst=${neighbour},${arp(2, memberMac, "10.30.0.51", "10.30.0.202")}`,
+    "an answer with another MAC": `${member},dl_dst=${neighbour},${arp(2, neighbour, "10.30.0.50", "10.30.0.202")}`,
+    "a probe for another's address": `${member},${all},${arp(1, memberMac, "0.0.0.0", "10.30.0.51")}`,
+    "an advertisement of another": `${member},dl_dst=33:33:00:00:00:01,${advertisement},ipv6_src=fd00:30::50,ipv6_dst=ff02::1,nd_target=fd00:30::51,nd_tll=${memberMac}`,
+    "an advertisement with another MAC": `${member},dl_dst=33:33:00:00:00:01,${advertisement},ipv6_src=fd00:30::50,ipv6_dst=ff02::1,nd_target=fd00:30::50,nd_tll=${neighbour}`,
+    "a solicitation with another MAC": `${member},dl_dst=33:33:ff:00:02:02,${solicitation},ipv6_src=fd00:30::50,ipv6_dst=ff02::1:ff00:202,nd_target=fd00:30::202,nd_sll=${neighbour}`,
+    "a router advertisement": `${member},dl_dst=33:33:00:00:00:01,icmp6,nw_ttl=255,icmpv6_type=134,icmpv6_code=0,ipv6_src=fe80::858:aff:fe1e:32,ipv6_dst=ff02::1`,
+    "multicast of a pod": `${member},dl_dst=01:00:5e:00:00:fb,ip,nw_src=10.30.0.50,nw_dst=224.0.0.251`,
+    "a VLAN that is no subnet's": `in_port=${port.uplink},dl_vlan=31,dl_src=${neighbour},dl_dst=${memberMac},ip,nw_src=10.30.0.202,nw_dst=10.30.0.50`,
+    "a frame of the wire without tag": `in_port=${port.uplink},dl_src=${neighbour},dl_dst=${memberMac},ip,nw_src=10.30.0.202,nw_dst=10.30.0.50`,
+    "a question for somebody else": `${wire},dl_src=${neighbour},${all},${arp(1, neighbour, "10.30.0.202", "10.30.0.51")}`,
+  };
+  for (const [name, packet] of Object.entries(dropped)) {
+    test(`${name} is dropped`, async () => {
+      const { text, actions } = await trace(packet);
+      assert.equal(actions, "drop", text);
+      assert.doesNotMatch(text, /pause/, text);
+    });
+  }
+
+  test("an unknown pair pauses, and brings its segment along", async () => {
+    const { text } = await trace(
+      `${wire},dl_src=${neighbour},dl_dst=${memberMac},ip,nw_src=10.30.0.203,nw_dst=10.30.0.50`,
+    );
+    assert.match(text, /pause/);
+    assert.match(text, /reg1=0xa001e/);
+  });
+
+  test("the node's address on the wire is answered for by the switch", async () => {
+    const { text } = await trace(`${member},${all},${arp(1, memberMac, "10.30.0.50", "10.30.0.11")}`);
+    assert.match(text, new RegExp(`Final flow: .*dl_src=${router},dl_dst=${memberMac}`));
+    assert.match(text, /IN_PORT/);
+  });
+
+  test("straight to a machine of another VLAN: its tag, its MAC", async () => {
+    const { text, actions } = await trace(`${member},dl_dst=${neighbour},ip,nw_src=10.30.0.50,nw_dst=10.40.0.60`);
+    assert.match(actions, /set\(eth\(dst=0a:58:0a:28:00:3c\)\),push_vlan\(vid=40,pcp=0\)/, text);
+  });
+
+  const receive = async (size: number): Promise<void> => {
+    const addresses = { src: "10.30.0.50", dst: "10.244.1.5" };
+    const udp = buildUdp({ ...addresses, srcPort: 4000, dstPort: 53 }, Buffer.alloc(size - 28));
+    const ip = buildIp({ ...addresses, protocol: ipProtocol.udp, dontFragment: true }, udp);
+    const frame = buildEthernet({ src: memberMac, dst: neighbour, etherType: etherType.ipv4 }, ip);
+    await ovs.appctl("netdev-dummy/receive", "member", frame.toString("hex"));
+  };
+  const sentToPod = async (): Promise<bigint> =>
+    (await connection.multipart({ kind: "port_stats", port: port.pod }))[0]!.ports[0]!.txPackets;
+
+  test("what is as large as an overlay pod takes passes; a byte more goes to the agent, whole", async () => {
+    const before = await sentToPod();
+    connection.frames.length = 0;
+    await receive(1450);
+    await until(async () => (await sentToPod()) === before + 1n, "the packet at the pod");
+    assert.equal(connection.frames.length, 0);
+    await receive(1451);
+    await until(() => connection.frames.length > 0, "a packet-in");
+    const view = packetInView(connection.frames.shift()!);
+    assert.ok(isTooLarge(view.userdata));
+    assert.deepEqual([view.packet.length, view.inPort(), view.hasContinuation], [1465, port.member, false]);
+    assert.equal(await sentToPod(), before + 1n);
+  });
 });
 
 describe("gateways are answered for by the switch, out of the port that asked", () => {
@@ -161,7 +289,7 @@ describe("a packet that paused goes the way that is written into it", () => {
     return frame;
   }
 
-  const way = (code: Way["code"]): Way => ({ code, tunnelDestination: 0, vni: 0 });
+  const way = (code: WayRegisters["code"]): WayRegisters => ({ code, reg2: 0, reg3: 0, reg4: unset });
 
   test("an unset verdict and a refusal let nothing pass", async () => {
     const before = await all();
@@ -180,8 +308,9 @@ describe("a packet that paused goes the way that is written into it", () => {
   test("into the tunnel the registers carry the far end", () => {
     const patches = wayPatches({
       code: verdictCode.tunnel,
-      tunnelDestination: Number(ipToBigInt("10.10.0.12")),
-      vni: 7,
+      reg2: 7,
+      reg3: Number(ipToBigInt("10.10.0.12")),
+      reg4: unset,
     });
     assert.deepStrictEqual(patches, [
       { xreg: 1, value: 0x7_0a0a_000cn },
