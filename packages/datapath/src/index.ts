@@ -27,6 +27,15 @@ export { baseFlows, routerMac, type BaseFacts, type SwitchPorts } from "./featur
 export { linkLocal } from "./features/link-local.ts";
 export { missPort } from "./features/miss.ts";
 export { podFlows } from "./features/pod.ts";
+export {
+  conflictMeter,
+  integrationPort,
+  isConflict,
+  nicPort,
+  uplinkFlows,
+  type UplinkFacts,
+  type UplinkMember,
+} from "./features/uplink.ts";
 export { flowModFor, verdictFlow, verdictFromFlow, wayOf, type Settled } from "./features/verdict.ts";
 export {
   announcementFlows,
