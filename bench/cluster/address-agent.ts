@@ -57,7 +57,7 @@ export class AddressAgent {
       view,
       logger,
       directory: () => this.#directory,
-      machine: () => ({ podMtu: 1450 }) as Machine,
+      machine: () => ({ mtuOf: () => 1450 }) as unknown as Machine,
       membership: () => this.#membership,
       ports: () => this.#ports.values(),
       onChange: () => {},
@@ -79,6 +79,7 @@ export class AddressAgent {
     });
     this.#membership = new Membership({
       ...this.#addressing,
+      networks: { setTopology: () => {}, locate: (facts) => [...facts], states: () => new Map() },
       config,
       client: this.#client,
       events: recorder,

@@ -1,4 +1,6 @@
 /** Errors of the agent; `docs/errors.md` lists the codes with their remedies. */
+import type { Ip } from "@beyondfabric/packet";
+
 export type AgentErrorCode =
   | "AGENT_SWITCH_CONTROL"
   | "AGENT_SWITCH_ABSENT"
@@ -7,6 +9,8 @@ export type AgentErrorCode =
   | "AGENT_INTERFACE_TAKEN"
   | "AGENT_TUNNEL_INTERFACE"
   | "AGENT_MEMORY"
+  | "AGENT_NETWORK_ABSENT"
+  | "AGENT_ADDRESS_CONFLICT"
   | "AGENT_NO_SUBNET"
   | "AGENT_API_NEEDED"
   | "AGENT_GRANT_PENDING"
@@ -15,9 +19,12 @@ export type AgentErrorCode =
 
 export class AgentError extends Error {
   readonly code: AgentErrorCode;
-  constructor(code: AgentErrorCode, message: string, options?: ErrorOptions) {
+  /** The address that an `AGENT_ADDRESS_CONFLICT` is about. */
+  readonly address?: Ip;
+  constructor(code: AgentErrorCode, message: string, options?: ErrorOptions & { readonly address?: Ip }) {
     super(message, options);
     this.name = "AgentError";
     this.code = code;
+    if (options?.address !== undefined) this.address = options.address;
   }
 }

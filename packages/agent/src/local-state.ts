@@ -27,8 +27,10 @@ export interface LocalState {
   readonly pools: readonly unknown[];
   readonly nodeAddresses: readonly Ip[];
   readonly tunnelAddress: Ip | undefined;
-  /** What the NIC's bridge has to have; see {@link UplinkAddresses}. */
-  readonly uplink: UplinkAddresses | undefined;
+  /** What the bridges of NICs have to have, by NIC; see {@link UplinkAddresses}. */
+  readonly uplinks: Readonly<Record<string, UplinkAddresses>>;
+  /** The node's labels, which choose its NICs. */
+  readonly nodeLabels: Readonly<Record<string, string>>;
 }
 
 const ip = z.string().refine(isIp).transform(parseIp);
@@ -51,7 +53,8 @@ const storedState = z.object({
   pools: z.array(z.unknown()).default([]),
   nodeAddresses: z.array(ip),
   tunnelAddress: ip.optional(),
-  uplink: z.object({ addresses: z.array(prefixed), routes: z.array(route) }).optional(),
+  uplinks: z.record(z.string(), z.object({ addresses: z.array(prefixed), routes: z.array(route) })).default({}),
+  nodeLabels: z.record(z.string(), z.string()).default({}),
 });
 
 /** Undefined when there is none, or when it cannot be read: it is only a copy, and anybody may write into OVSDB. */
@@ -70,8 +73,8 @@ export function parseLocalState(text: string): LocalState | undefined {
   }
   const parsed = storedState.safeParse(raw);
   if (!parsed.success) return undefined;
-  const { nodeUid, networks, subnets, pools, nodeAddresses, tunnelAddress, uplink } = parsed.data;
-  return { nodeUid, networks, subnets, pools, nodeAddresses, tunnelAddress, uplink };
+  const { nodeUid, networks, subnets, pools, nodeAddresses, tunnelAddress, uplinks, nodeLabels } = parsed.data;
+  return { nodeUid, networks, subnets, pools, nodeAddresses, tunnelAddress, uplinks, nodeLabels };
 }
 
 /** The transaction that stores the state; undefined when it stands there already. */

@@ -26,6 +26,8 @@ import { BlockGarbage, placeInLine } from "./ipam/garbage.ts";
 import { formatWishes, parseWishes, WANTS_BLOCK_ANNOTATION, type BlockWish } from "./ipam/lending.ts";
 import { networksOf, poolsOf, subnetsOf, type LocalState } from "./local-state.ts";
 import type { Logger } from "./log.ts";
+import { networkLabelPrefix, NodeReport } from "./underlay/node-report.ts";
+import type { PhysicalNetworks } from "./underlay/physical-networks.ts";
 import type { ClusterNode, View } from "./view.ts";
 
 const blockGarbage = { graceMilliseconds: 10_000, stepMilliseconds: 10_000 };
@@ -43,6 +45,7 @@ export interface MembershipOptions {
   readonly store: AddressStore;
   readonly reads: ClaimReads;
   readonly owners: OwnerStates;
+  readonly networks: Pick<PhysicalNetworks, "setTopology" | "locate" | "states">;
   readonly logger: Logger;
   readonly directory: () => Directory;
   /** Where this node's tunnels end, once that is known. */
@@ -62,9 +65,11 @@ export class Membership {
   #raw: Pick<LocalState, "networks" | "subnets" | "pools"> = { networks: [], subnets: [], pools: [] };
   #publishAgain: NodeJS.Timeout | undefined;
   #told = "";
+  readonly #report: NodeReport;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
+    this.#report = new NodeReport(options.client, options.config.nodeName);
   }
 
   get topology(): Topology {
@@ -188,6 +193,12 @@ export class Membership {
       };
       await client.patch(nodeResource, config.nodeName, { metadata: { annotations } });
     }
+    const labelled = [...(self.labels ?? [])].map(([key]) => key).filter((key) => key.startsWith(networkLabelPrefix));
+    await this.#report.write(
+      this.#options.networks.states(),
+      labelled.map((key) => key.slice(networkLabelPrefix.length)),
+      new Date(),
+    );
     const wait = await publication.publishBlocks();
     if (wait === undefined) return;
     clearTimeout(this.#publishAgain);
@@ -240,7 +251,14 @@ export class Membership {
 
   #useTopology(topology: Topology): void {
     this.#topology = topology;
-    this.#options.addresses.setTopology(topology.subnets, topology.pools);
-    this.#options.view.setSubnets(topology.facts);
+    const { addresses, networks } = this.#options;
+    addresses.setTopology(topology.subnets, topology.pools, new Set(topology.underlays.map(({ name }) => name)));
+    networks.setTopology(topology.underlays, topology.subnets, this.#topologyTold);
+    this.showSubnets();
+  }
+
+  /** Tells the facts where subnets are; to be called when physical networks are elsewhere now. */
+  showSubnets(): void {
+    this.#options.view.setSubnets(this.#options.networks.locate(this.#topology.facts));
   }
 }

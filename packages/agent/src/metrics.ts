@@ -41,6 +41,7 @@ const reactorCounters: readonly (readonly [name: string, help: string, value: (o
   ["fabric_misses_repeated_total", "Misses about a pair whose entry was on its way.", (of) => of.repeated],
   ["fabric_verdicts_without_entry_total", "Verdicts given to a packet without an entry.", (of) => of.withoutEntry],
   ["fabric_packets_held_total", "Packets that waited for a fact.", (of) => of.held],
+  ["fabric_packets_too_large_total", "Packets that were too large for an overlay pod.", (of) => of.tooLarge],
   ["fabric_packets_hold_expired_total", "Held packets dropped because no fact came.", (of) => of.holdExpired],
   ["fabric_packets_hold_overflow_total", "Packets dropped because their port held enough.", (of) => of.holdOverflow],
   ["fabric_packets_hold_lost_total", "Held packets lost with the switch's connection.", (of) => of.holdLost],

@@ -5,15 +5,16 @@
  */
 import { randomInt } from "node:crypto";
 import { CniServer } from "@beyondfabric/cni";
-import { EventRecorder, inClusterConfig, KubeClient, loadKubeconfig } from "@beyondfabric/kube";
+import { routerMac } from "@beyondfabric/datapath";
+import { EventRecorder, inClusterConfig, KubeClient, LabelSet, loadKubeconfig } from "@beyondfabric/kube";
 import { RouteSocket } from "@beyondfabric/link";
 import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
+import { buildTooBig, type Ip, type Mac } from "@beyondfabric/packet";
 import { assembleAddresses, type AddressAssembly } from "./addresses/assembly.ts";
 import type { AddressService } from "./addresses/service.ts";
 import { ApiServer } from "./api/server.ts";
 import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
-import { localPortOf } from "./attachment/ports.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
 import { Directory } from "./directory/directory.ts";
@@ -26,10 +27,11 @@ import { NoiseWatch } from "./noise.ts";
 import { ageEntries } from "./reactor/aging.ts";
 import { Reactor } from "./reactor/reactor.ts";
 import { BridgeSession } from "./switch/bridge-session.ts";
-import { monitoredTables, uplinkBridgeName, type SwitchTables } from "./switch/database.ts";
+import { monitoredTables, type SwitchTables } from "./switch/database.ts";
 import { TunnelNeighbours } from "./switch/tunnel-neighbours.ts";
 import { unixctl } from "./switch/unixctl.ts";
-import { UplinkSession } from "./switch/uplink-session.ts";
+import { PhysicalNetworks, type Resident } from "./underlay/physical-networks.ts";
+import { Recently } from "./underlay/recently.ts";
 import { View } from "./view.ts";
 
 const convergeMilliseconds = 5000;
@@ -44,6 +46,8 @@ const reconcileMilliseconds = 30_000;
 const neighbourMilliseconds = 60_000;
 const tendMilliseconds = 5000;
 const publishMilliseconds = 2000;
+/** A conflict that lasts is told again after so long (ms). */
+const conflictMilliseconds = 60_000;
 
 export class FabricNode {
   readonly #config: AgentConfig;
@@ -59,7 +63,7 @@ export class FabricNode {
   readonly #events: EventRecorder;
   readonly #reactor: Reactor;
   readonly #session: BridgeSession;
-  readonly #uplink: UplinkSession | undefined;
+  readonly #networks: PhysicalNetworks;
   readonly #neighbours: TunnelNeighbours | undefined;
   readonly #addressing: AddressAssembly;
   readonly #addresses: AddressService;
@@ -74,6 +78,8 @@ export class FabricNode {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #startedAt = Date.now();
   #switchVersion: string | undefined;
+  #nodeLabels: LabelSet | undefined;
+  readonly #conflicts = new Recently(conflictMilliseconds);
   #restored = false;
   #stopping = false;
   #publishing = false;
@@ -120,6 +126,7 @@ export class FabricNode {
       now: () => performance.now(),
       firstId: randomInt(1, 2 ** 32),
       onUndecodable: (error) => logger.warn({ err: error }, "a packet-in could not be read"),
+      onTooLarge: (packet, port) => this.#answerTooLarge(packet, port),
     });
     this.#view.onChange((keys) => this.#reactor.factsChanged(keys));
     this.#session = new BridgeSession({
@@ -135,14 +142,16 @@ export class FabricNode {
       },
       onLost: (reason) => logger.warn({ reason }, "lost the switch"),
     });
-    this.#uplink =
-      userspace && config.tunnel !== undefined
-        ? new UplinkSession({
-            runDirectory: config.ovs.runDirectory,
-            bridge: uplinkBridgeName(config.tunnel.interface),
-            logger,
-          })
-        : undefined;
+    this.#networks = new PhysicalNetworks({
+      nodeName: config.nodeName,
+      runDirectory: config.ovs.runDirectory,
+      tunnelNic: userspace ? config.tunnel?.interface : undefined,
+      cache: this.#cache,
+      host: this.#host,
+      logger,
+      onChange: () => this.#convergence.soon(),
+      onConflict: (resident, address, mac) => this.#conflict(resident, address, mac),
+    });
     this.#addressing = assembleAddresses({
       config,
       client: this.#client,
@@ -166,6 +175,7 @@ export class FabricNode {
       bridge: config.ovs.bridge,
       datapathType: config.ovs.datapathType,
       addresses: this.#addresses,
+      networks: this.#networks,
       entries: this.#session,
       facts: this.#view,
       notReady: () => this.notReady(),
@@ -196,13 +206,14 @@ export class FabricNode {
       cache: this.#cache,
       host: this.#host,
       session: this.#session,
-      uplink: this.#uplink,
+      networks: this.#networks,
       topology: () => this.#membership.topology,
       nodeAddresses: () => this.#addresses.nodeAddresses(),
     });
     this.#membership = new Membership({
       ...this.#addressing,
       events: this.#events,
+      networks: this.#networks,
       config,
       client: this.#client,
       view: this.#view,
@@ -264,7 +275,7 @@ export class FabricNode {
     this.#every(convergeMilliseconds, () => this.#convergence.soon());
     this.#every(reconcileMilliseconds, () => {
       void this.#session.reconcileNow();
-      void this.#uplink?.reconcile();
+      void this.#networks.reconcile();
     });
     this.#every(neighbourMilliseconds, () => this.#neighbours?.refresh(this.#reactor.tunnelsInUse()));
     this.#every(100, () => this.#reactor.tick());
@@ -289,7 +300,7 @@ export class FabricNode {
     await this.#api.stop();
     await this.#directory.stop();
     await this.#session.stop();
-    await this.#uplink?.stop();
+    await this.#networks.stop();
     this.#neighbours?.stop();
     await this.#database.stop();
     await this.#client.close();
@@ -323,9 +334,11 @@ export class FabricNode {
     const membership = this.#membership;
     return [
       { name: "restore", run: () => this.#restore() },
+      { name: "networks", run: () => this.#lookAtNetworks() },
       { name: "ports", run: () => this.#attachments.refresh() },
       { name: "switch", run: () => machine.declareSwitch(), goOn: () => machine.bridgeIsOurs },
       { name: "uplink", run: () => machine.ensureUplink() },
+      { name: "wires", run: () => machine.ensureWires() },
       { name: "blocks", run: () => membership.ensureBlocks() },
       { name: "entries", run: () => machine.ensureEntries() },
       { name: "host", run: () => this.#ensureHost() },
@@ -335,21 +348,45 @@ export class FabricNode {
   }
 
   /** Once per life: what OVSDB remembers of pods, blocks and subnets. */
-  #restore(): void {
+  async #restore(): Promise<void> {
     if (this.#restored) return;
     const state = readLocalState(this.#cache, this.#config.ovs.bridge);
     if (state !== undefined) {
       this.#machine.tunnelAddress = state.tunnelAddress;
-      this.#machine.uplinkAddresses = state.uplink;
+      for (const [nic, addresses] of Object.entries(state.uplinks)) this.#machine.uplinkAddresses.set(nic, addresses);
       this.#membership.restore(state);
+      this.#nodeLabels = LabelSet.of(state.nodeLabels);
+      await this.#lookAtNetworks();
     }
     const memory = this.#addressing.memory.restore();
     for (const { cidr } of memory.blocks) this.#view.setBlock({ cidr, node: this.#config.nodeName });
     const ports = this.#attachments.restore();
     this.#addresses.restore(memory, ports, state?.nodeAddresses ?? [], state?.nodeUid ?? "");
-    this.#session.restorePods(ports.map(localPortOf));
+    this.#session.restorePods(this.#attachments.localPorts());
     this.#restored = true;
     this.#logger.info({ pods: ports.length, blocks: memory.blocks.length }, "restored from OVSDB");
+  }
+
+  async #lookAtNetworks(): Promise<void> {
+    this.#nodeLabels = this.#membership.self?.labels ?? this.#nodeLabels;
+    const ownAddresses = await this.#host.ownAddresses();
+    this.#view.setOwnAddresses(ownAddresses);
+    await this.#networks.look(this.#nodeLabels, ownAddresses);
+    this.#membership.showSubnets();
+  }
+
+  /** A packet of a pod on a wire is larger than overlays take: its sender is told. */
+  #answerTooLarge(packet: Buffer, port: number): void {
+    const gateways = this.#view.subnets.filter(({ wire }) => wire === undefined).map(({ gateway }) => gateway);
+    const answer = buildTooBig(packet, { mac: routerMac, addresses: gateways, mtu: this.#machine.podMtu });
+    if (answer !== undefined) this.#session.emit(answer, port);
+  }
+
+  #conflict({ pod, subnet }: Resident, address: Ip, mac: Mac): void {
+    const message = `address ${address} of Subnet ${subnet} is used on the wire by the machine with MAC ${mac} as well; take it from that machine, or delete the pod and put the address into spec.excluded of the Subnet`;
+    if (!this.#conflicts.isNew(`${address} ${mac}`, performance.now())) return;
+    this.#logger.error({ pod: `${pod.namespace}/${pod.name}`, address, mac }, "an address is used twice");
+    this.#addressing.addressEvents.conflict(pod, [address], message);
   }
 
   async #ensureHost(): Promise<void> {
@@ -373,7 +410,8 @@ export class FabricNode {
       ...remembered,
       nodeAddresses: this.#addresses.nodeAddresses(),
       tunnelAddress: this.#machine.tunnelAddress,
-      uplink: this.#machine.uplinkAddresses,
+      uplinks: Object.fromEntries(this.#machine.uplinkAddresses),
+      nodeLabels: this.#nodeLabels?.toJSON() ?? {},
     };
     const transaction = writeLocalState(this.#cache, this.#config.ovs.bridge, state);
     if (transaction !== undefined) await this.#database.transact(transaction);
@@ -407,4 +445,4 @@ export class FabricNode {
 }
 
 /** Steps whose failure leaves the node able to take pods from what it owns. */
-const quietSteps: ReadonlySet<string> = new Set(["blocks", "publish"]);
+const quietSteps: ReadonlySet<string> = new Set(["networks", "wires", "blocks", "publish"]);

@@ -13,6 +13,7 @@ import type {
   NodeFact,
   SubnetFact,
 } from "@beyondfabric/datapath";
+import type { LabelSet } from "@beyondfabric/kube";
 import { cidrContains, formatCidr, ipFamily, PrefixMap, type Cidr, type Ip } from "@beyondfabric/packet";
 
 /** A pod of the cluster as the directory keeps it. */
@@ -32,6 +33,8 @@ export interface ClusterNode extends NodeFact {
   readonly wishes?: string;
   /** The node's own addresses inside cluster subnets (its `fabric0`). */
   readonly gatewayAddresses: readonly Ip[];
+  /** Of this node only. */
+  readonly labels?: LabelSet;
 }
 
 export type ChangeListener = (keys: ReadonlySet<FactKey>) => void;

@@ -37,10 +37,13 @@ const state: LocalState = {
   ],
   nodeAddresses: ["10.244.3.1", "fd00:244::301"],
   tunnelAddress: "10.10.0.11",
-  uplink: {
-    addresses: ["10.10.0.11/24", "fd00:10::11/64"],
-    routes: [{ dst: "0.0.0.0/0", gateway: "10.10.0.1" }, { dst: "192.0.2.0/24" }],
+  uplinks: {
+    eth1: {
+      addresses: ["10.10.0.11/24", "fd00:10::11/64"],
+      routes: [{ dst: "0.0.0.0/0", gateway: "10.10.0.1" }, { dst: "192.0.2.0/24" }],
+    },
   },
+  nodeLabels: { rack: "a" },
 };
 
 describe("the local state", () => {
@@ -60,7 +63,7 @@ describe("the local state", () => {
     const { client, cache } = await begin();
     assert.equal(readLocalState(cache, "br-int"), undefined);
     assert.equal(writeLocalState(cache, "br-none", state), undefined);
-    for (const each of [state, { ...state, tunnelAddress: undefined, uplink: undefined, pools: [] }]) {
+    for (const each of [state, { ...state, tunnelAddress: undefined, uplinks: {}, nodeLabels: {}, pools: [] }]) {
       await client.transactWithRetry<SwitchTables>((current) => writeLocalState(current, "br-int", each));
       assert.equal(writeLocalState(cache, "br-int", each), undefined);
       const { cache: fresh } = await begin();
@@ -91,10 +94,11 @@ describe("the local state", () => {
     ["pools that are no list", { pools: "web" }],
     ["a node address that is none", { nodeAddresses: ["10.244.3"] }],
     ["a tunnel address that is none", { tunnelAddress: "eth1" }],
-    ["an uplink without addresses", { uplink: { routes: [] } }],
-    ["an uplink's address without its length", { uplink: { addresses: ["10.0.0.1"], routes: [] } }],
-    ["an uplink's address with too long a one", { uplink: { addresses: ["10.0.0.1/33"], routes: [] } }],
-    ["a route to nowhere", { uplink: { addresses: [], routes: [{ dst: "default" }] } }],
+    ["an uplink without addresses", { uplinks: { eth1: { routes: [] } } }],
+    ["an uplink's address without its length", { uplinks: { eth1: { addresses: ["10.0.0.1"], routes: [] } } }],
+    ["an uplink's address with too long a one", { uplinks: { eth1: { addresses: ["10.0.0.1/33"], routes: [] } } }],
+    ["labels that are no texts", { nodeLabels: { rack: 7 } }],
+    ["a route to nowhere", { uplinks: { eth1: { addresses: [], routes: [{ dst: "default" }] } } }],
   ] as const) {
     it(`with ${what} is none`, () => {
       assert.notEqual(parseLocalState(JSON.stringify(written)), undefined);

@@ -23,7 +23,7 @@ export type {
   SubnetFact,
   WireFact,
 } from "./facts.ts";
-export { baseFlows, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
+export { baseFlows, routerAddress, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
 export { linkLocal } from "./features/link-local.ts";
 export { missPort } from "./features/miss.ts";
 export { podFlows } from "./features/pod.ts";

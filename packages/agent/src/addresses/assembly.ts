@@ -29,6 +29,7 @@ import { AddressService } from "./service.ts";
 
 export interface AddressAssembly {
   readonly addresses: AddressService;
+  readonly addressEvents: AddressEvents;
   readonly publication: Publication;
   readonly memory: DurableMemory;
   readonly store: AddressStore;
@@ -115,7 +116,7 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
     protect: (subnet) => publication.protect(subnet.name),
     ports,
     macOf,
-    mtuOf: () => machine().podMtu,
+    mtuOf: (subnet) => machine().mtuOf(subnet),
     onPlan: (pod, plan) => poolRoom.look(pod, plan),
     onWritten: (record) => noteClaim(view, record),
     onChange: options.onChange,
@@ -148,7 +149,7 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
     },
     logger,
   });
-  return { addresses, publication, memory, store, reads, owners, audit };
+  return { addresses, addressEvents: events, publication, memory, store, reads, owners, audit };
 }
 
 /** What this node has just written of a claim counts at once: the watch may lag, and the pod does not wait for it. */

@@ -41,6 +41,8 @@ export interface PodClaimsOptions {
 const grantPatience = 20_000;
 /** Of several candidates one is waited for at most so long (ms). */
 const candidatePatience = 4000;
+/** An address that a machine outside uses is not tried for so long (ms) by pods that may have another. */
+const inUseMilliseconds = 10 * 60_000;
 /** How often is asked again although nothing was heard (ms). */
 const askAgain = 1000;
 
@@ -48,6 +50,8 @@ export class PodClaims {
   readonly #options: PodClaimsOptions;
   /** UIDs of pods that are being given addresses. */
   readonly #underWay = new Map<string, number>();
+  /** Addresses that machines outside use, and until when nobody tries them again (ms). */
+  readonly #inUse = new Map<Ip, number>();
   #waiters = new Set<() => void>();
   #environment: ClaimEnvironment | undefined;
   #node: NodeIdentity | undefined;
@@ -114,7 +118,7 @@ export class PodClaims {
       );
     }
     const deadline = Date.now() + grantPatience;
-    const avoid = new Set<Ip>();
+    const avoid = new Set<Ip>(hasChoice(plan) ? this.#inUseNow() : []);
     let waitingSince = Date.now();
     for (;;) {
       const request = this.#request(pod, plan, node, avoid);
@@ -137,6 +141,37 @@ export class PodClaims {
       }
       await this.#change(Math.min(askAgain, deadline - now));
     }
+  }
+
+  /**
+   * A machine outside answers for an address that the pod was granted. The claim of one that may be anybody's is given up,
+   * so that the pod gets another; a pod that must have this one waits, and the Event says for whom.
+   */
+  async inUseElsewhere(
+    pod: { readonly namespace: string; readonly name: string; readonly uid: string },
+    address: Ip,
+    message: string,
+  ): Promise<void> {
+    const { memory, events, onWritten, ownPod } = this.#options;
+    this.#inUse.set(address, Date.now() + inUseMilliseconds);
+    events.conflict(pod, [address], message);
+    const uid = pod.uid === "" ? (ownPod(pod.namespace, pod.name)?.uid ?? "") : pod.uid;
+    const claimed = memory.podClaim(uid);
+    const environment = this.#environment;
+    if (claimed === undefined || environment === undefined) return;
+    // What is kept for an owner stays so: the pod waits until the machine has gone, or until an operator decides.
+    if (claimed.addresses.some((each) => this.#options.seen(each)?.retention !== "Pool")) return;
+    for (const each of claimed.addresses) {
+      const { left } = await release(each, uid, "AddressInUse", environment);
+      if (left !== undefined) onWritten(left);
+    }
+    await memory.forgetPod(uid);
+  }
+
+  #inUseNow(): Ip[] {
+    const now = Date.now();
+    for (const [address, until] of this.#inUse) if (until <= now) this.#inUse.delete(address);
+    return [...this.#inUse.keys()];
   }
 
   #request(pod: OwnPodRecord, plan: ClaimedPlan, node: NodeIdentity, avoid: ReadonlySet<Ip>): ClaimRequest {

@@ -83,6 +83,7 @@ export class AddressService implements PodAddresses {
   readonly #options: AddressServiceOptions;
   #subnets: readonly Subnet[] = [];
   #pools: readonly IpPool[] = [];
+  #physicalNetworks: ReadonlySet<string> = new Set();
   /** What OVSDB remembers, until it is known who this node is. */
   #remembered: Memory = nothing;
   /** UID of the Node that it was written for; empty when it does not say. */
@@ -166,9 +167,14 @@ export class AddressService implements PodAddresses {
   }
 
   /** Subnets and pools that break no rule, those that are being deleted included. */
-  setTopology(subnets: readonly Subnet[], pools: readonly IpPool[]): void {
+  setTopology(
+    subnets: readonly Subnet[],
+    pools: readonly IpPool[],
+    physicalNetworks: ReadonlySet<string> = new Set(),
+  ): void {
     this.#subnets = subnets;
     this.#pools = pools;
+    this.#physicalNetworks = physicalNetworks;
     this.#needed = undefined;
     this.#plans = new WeakMap();
     for (const subnet of subnets) this.allocator.updateSubnet(subnet);
@@ -226,6 +232,24 @@ export class AddressService implements PodAddresses {
     return this.subnetNamed(subnet)?.families.map(({ gateway }) => gateway) ?? [];
   }
 
+  /** On a physical network a pod has neighbours, all of its subnet; in an overlay it has a router alone. */
+  prefixLengthOf(subnetName: string, address: Ip): number {
+    const family = ipFamily(address);
+    const subnet = this.subnetNamed(subnetName);
+    const cidr = subnet?.families.find((each) => each.family === family)?.cidr;
+    const isPhysical = subnet !== undefined && this.#physicalNetworks.has(subnet.network);
+    return isPhysical && cidr !== undefined ? cidr.length : family === 4 ? 32 : 128;
+  }
+
+  /** The overlays that a pod of a physical network finds behind the switch's router, not behind its gateway. */
+  overlaysBeside(subnetName: string): readonly Cidr[] {
+    const subnet = this.subnetNamed(subnetName);
+    if (subnet === undefined || !this.#physicalNetworks.has(subnet.network)) return [];
+    return this.#subnets
+      .filter(({ network }) => !this.#physicalNetworks.has(network))
+      .flatMap(({ families }) => families.map(({ cidr }) => cidr));
+  }
+
   async allocate(owner: PodReference & { readonly container: string }, signal?: AbortSignal): Promise<PodAddressing> {
     const answer = await this.#options.lookup.find(owner);
     if (answer.state !== "known") return await this.#withoutPod(owner, answer);
@@ -245,6 +269,11 @@ export class AddressService implements PodAddresses {
     await this.#options.protect(subnet);
     if (plan.value.kind === "sticky") await this.#keeper?.require(subnet);
     return this.#claimed(subnet, await this.claims.obtain(pod, plan.value, signal));
+  }
+
+  /** Somebody on the wire uses an address of a pod that is about to start: its next attempt takes another, if it may. */
+  async inUseElsewhere(owner: PodReference, address: Ip, message: string): Promise<void> {
+    await this.claims.inUseElsewhere(owner, address, message);
   }
 
   release(container: string): void {
@@ -329,7 +358,12 @@ export class AddressService implements PodAddresses {
     const known = this.#plans.get(pod);
     if (known !== undefined && known.namespace === namespace) return known.plan;
     const { stickyOwners } = this.#options;
-    const plan = chooseAddressing(pod, namespace, { subnets: this.#subnets, pools: this.#pools, stickyOwners });
+    const plan = chooseAddressing(pod, namespace, {
+      subnets: this.#subnets,
+      pools: this.#pools,
+      physicalNetworks: this.#physicalNetworks,
+      stickyOwners,
+    });
     this.#plans.set(pod, { namespace, plan });
     return plan;
   }

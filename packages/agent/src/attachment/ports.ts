@@ -2,7 +2,7 @@
  * The pods of this node as OVSDB remembers them: in the `external_ids` of each pod's interface, because OVSDB is durable
  * and lives exactly as long as the port. There is no other local database.
  */
-import type { LocalPort } from "@beyondfabric/datapath";
+import type { LocalPort, Segment } from "@beyondfabric/datapath";
 import { Transaction, type Cache, type InterfaceRow } from "@beyondfabric/ovsdb";
 import { isIp, isMac, parseCidr, parseIp, parseMac, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { createHash } from "node:crypto";
@@ -161,11 +161,13 @@ export class PortNumbers {
 /** OpenFlow reserves the numbers from 0xff00 up in switches that speak OpenFlow 1.0 too. */
 const lastPodPortNumber = 0xfe00;
 
-export function localPortOf(port: PodPort): LocalPort {
+/** @param segment where the pod lives on a physical network */
+export function localPortOf(port: PodPort, segment?: Segment): LocalPort {
   return {
     ofport: port.ofport,
     mac: port.mac,
     addresses: port.addresses,
+    ...(segment === undefined ? {} : { segment }),
     ...(port.allowedSources.length === 0 ? {} : { allowedSources: port.allowedSources }),
     pod: `${port.namespace}/${port.name}`,
     uid: port.uid,

@@ -12,11 +12,13 @@ import {
   type ValidAttachment,
 } from "@beyondfabric/cni";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { routerMac, type LocalPort } from "@beyondfabric/datapath";
+import { routerMac, type LocalPort, type Segment } from "@beyondfabric/datapath";
 import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
-import { formatCidr, ipFamily, type Ip, type Mac } from "@beyondfabric/packet";
+import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import type { Logger } from "../log.ts";
+import { AgentError } from "../errors.ts";
 import type { SwitchTables } from "../switch/database.ts";
+import type { Resident } from "../underlay/physical-networks.ts";
 import { Departures } from "./departures.ts";
 import { hostInterfaceName, insertPodPort, localPortOf, podPorts, PortNumbers, type PodPort } from "./ports.ts";
 import { checkPodInterface, makePodPair, removeHostInterface, setUpPodEnd, type Kernel } from "./wiring.ts";
@@ -29,7 +31,29 @@ export interface PodAddresses {
     signal?: AbortSignal,
   ): Promise<PodAddressing>;
   release(container: string): void;
+  /** Somebody on the wire uses an address that was just allocated. */
+  inUseElsewhere(owner: { namespace: string; name: string; uid: string }, address: Ip, message: string): Promise<void>;
   gatewaysOf(subnet: string): readonly Ip[];
+  prefixLengthOf(subnet: string, address: Ip): number;
+  /** Overlays that a pod of the subnet reaches by another router than its gateway. */
+  overlaysBeside(subnet: string): readonly Cidr[];
+}
+
+/** Physical networks, for pods that are hosts on one. */
+export interface PodNetworks {
+  /** Where this node meets a subnet; undefined for a subnet of an overlay, or of a network that is not here. */
+  segmentOf(subnet: string): Segment | undefined;
+  /** Whether pods of the subnet live on a physical network. */
+  isPhysical(subnet: string): boolean;
+  /**
+   * Lets a pod onto its network, if nobody there has its addresses.
+   * @throws AgentError `AGENT_NETWORK_ABSENT`, `AGENT_ADDRESS_CONFLICT`
+   */
+  admit(resident: Resident): Promise<void>;
+  /** Takes over a pod that is there since before. */
+  restore(resident: Resident): void;
+  announce(key: string): void;
+  retire(key: string): Promise<void>;
 }
 
 export interface PodAddressing {
@@ -50,6 +74,7 @@ export interface AttachmentServiceOptions {
   readonly bridge: string;
   readonly datapathType: "netdev" | "system";
   readonly addresses: PodAddresses;
+  readonly networks: PodNetworks;
   readonly entries: {
     addPod(port: LocalPort): Promise<void>;
     replacePod(port: LocalPort): Promise<void>;
@@ -79,6 +104,8 @@ export class AttachmentService implements Attachments {
   readonly #numbers = new PortNumbers();
   readonly #ports = new Map<string, PodPort>();
   readonly #departures: Departures;
+  /** The segment that each port's entries were written for. */
+  readonly #segments = new Map<string, Segment | undefined>();
   readonly operations = new Map<string, OperationFigures>();
   #restored = false;
 
@@ -99,20 +126,37 @@ export class AttachmentService implements Attachments {
     for (const port of found) {
       this.#ports.set(keyOf(port), port);
       this.#numbers.reserve(port.ofport);
-      this.#options.facts.setLocalPort(localPortOf(port));
+      this.#options.facts.setLocalPort(this.#localPort(port));
+      if (this.#options.networks.isPhysical(port.subnet)) this.#options.networks.restore(residentOf(port));
     }
     this.#restored = true;
     return found;
   }
 
-  /** Takes to heart what somebody changed in OVSDB about a pod's port: the sources that it is allowed. */
+  /** The pods of this node as the switch is to see them. */
+  localPorts(): LocalPort[] {
+    return [...this.#ports.values()].map((port) => this.#localPort(port));
+  }
+
+  #localPort(port: PodPort): LocalPort {
+    const segment = this.#options.networks.segmentOf(port.subnet);
+    this.#segments.set(keyOf(port), segment);
+    return localPortOf(port, segment);
+  }
+
+  /**
+   * Takes to heart what is different about a pod's port: the sources that somebody allowed it in OVSDB, and where its
+   * physical network is.
+   */
   refresh(): void {
     for (const found of podPorts(this.#options.cache)) {
       const known = this.#ports.get(keyOf(found));
-      if (known === undefined || sourcesOf(known) === sourcesOf(found)) continue;
+      if (known === undefined) continue;
+      const hasMoved = this.#segments.get(keyOf(known)) !== this.#options.networks.segmentOf(known.subnet);
+      if (!hasMoved && sourcesOf(known) === sourcesOf(found)) continue;
       const port = { ...known, allowedSources: found.allowedSources };
       this.#ports.set(keyOf(port), port);
-      const local = localPortOf(port);
+      const local = this.#localPort(port);
       this.#options.facts.setLocalPort(local);
       void this.#options.entries
         .replacePod(local)
@@ -204,10 +248,16 @@ export class AttachmentService implements Attachments {
       };
       undo.push(() => this.#departures.follow(port));
       await this.#placeFree(port);
-      const local = localPortOf(port);
+      const { networks } = this.#options;
+      const isHost = networks.isPhysical(port.subnet);
+      // The wire is asked while the interface is made: nothing runs in the pod yet.
+      const admitted = isHost ? this.#admit(port) : Promise.resolve();
+      admitted.catch(() => {});
+      undo.push(() => networks.retire(keyOf(port)));
+      const local = this.#localPort(port);
       undo.push(() => this.#options.entries.removePod(port.ofport));
       undo.push(() => removeHostInterface(this.#options.kernel, port.hostInterface));
-      const { kernel, database, cache, bridge, datapathType } = this.#options;
+      const { addresses, kernel, database, cache, bridge, datapathType } = this.#options;
       // The entries are written while the kernel makes the pair, and both before the switch hears of the port.
       const making = makePodPair(kernel, port);
       const writing = nextTurn().then(() => {
@@ -222,12 +272,20 @@ export class AttachmentService implements Attachments {
       undo.push(() => this.#departures.remove(port.hostInterface));
       // The switch opens its end while the pod's end is set up.
       await allOf([
+        admitted,
         taken,
         database.transact(insertPodPort(cache, bridge, port)).then(() => this.#portMade(port)),
-        setUpPodEnd(pair, { ...port, gateways: addressing.gateways, checksumInSoftware: datapathType === "netdev" }),
+        setUpPodEnd(pair, {
+          ...port,
+          prefixLengths: this.#prefixLengths(port),
+          gateways: addressing.gateways,
+          overlays: addresses.overlaysBeside(port.subnet),
+          checksumInSoftware: datapathType === "netdev",
+        }),
       ]);
       this.#ports.set(keyOf(port), port);
       this.#options.facts.setLocalPort(local);
+      if (isHost) networks.announce(keyOf(port));
       return this.#attachment(port);
     } catch (error) {
       for (const step of undo.reverse()) {
@@ -239,6 +297,22 @@ export class AttachmentService implements Attachments {
       }
       throw error;
     }
+  }
+
+  async #admit(port: PodPort): Promise<void> {
+    const { networks, addresses } = this.#options;
+    try {
+      await networks.admit(residentOf(port));
+    } catch (error) {
+      if (error instanceof AgentError && error.code === "AGENT_ADDRESS_CONFLICT" && error.address !== undefined) {
+        await addresses.inUseElsewhere(port, error.address, error.message);
+      }
+      throw error;
+    }
+  }
+
+  #prefixLengths({ subnet, addresses }: PodPort): number[] {
+    return addresses.map((address) => this.#options.addresses.prefixLengthOf(subnet, address));
   }
 
   /**
@@ -254,9 +328,14 @@ export class AttachmentService implements Attachments {
       this.#options.facts.removeLocalPort(port.ofport);
       this.#options.entries.removePod(port.ofport);
     }
-    await allOf([this.#departures.remove(hostInterface), removeHostInterface(this.#options.kernel, hostInterface)]);
+    await allOf([
+      this.#departures.remove(hostInterface),
+      removeHostInterface(this.#options.kernel, hostInterface),
+      this.#options.networks.retire(key),
+    ]);
     if (port === undefined) return;
     this.#ports.delete(key);
+    this.#segments.delete(key);
     this.#departures.follow(port);
     this.#options.addresses.release(container);
   }
@@ -297,6 +376,7 @@ export class AttachmentService implements Attachments {
       mac: port.mac,
       mtu: port.mtu,
       addresses: port.addresses,
+      prefixLengths: this.#prefixLengths(port),
       gateways: this.#gateways(port),
     });
     const row = this.#options.cache.find("Interface", (candidate) => candidate.name === port.hostInterface);
@@ -320,7 +400,7 @@ export class AttachmentService implements Attachments {
       ips: port.addresses.map((address) => {
         const gateway = gatewayFor(address);
         return {
-          address: `${address}/${ipFamily(address) === 4 ? 32 : 128}`,
+          address: `${address}/${this.#options.addresses.prefixLengthOf(port.subnet, address)}`,
           ...(gateway === undefined ? {} : { gateway }),
         };
       }),
@@ -403,6 +483,11 @@ function sourcesOf(port: PodPort): string {
   return port.allowedSources.map(formatCidr).join();
 }
 
+function residentOf(port: PodPort): Resident {
+  const { namespace, name, uid, subnet, mac, addresses } = port;
+  return { key: keyOf(port), pod: { namespace, name, uid }, subnet, mac, addresses };
+}
+
 function keyOf(port: PodPort): string {
   return `${port.container}/${port.ifname}`;
 }
@@ -425,6 +510,14 @@ function asCniError(error: unknown): CniError {
     return new CniError(CNI_CODE.noNamespace, message ?? "", retryRemedy, { cause: error });
   if (code === "LINK_EXISTS")
     return new CniError(CNI_CODE.interfaceExists, message ?? "", retryRemedy, { cause: error });
+  if (code === "AGENT_NETWORK_ABSENT" || code === "AGENT_ADDRESS_CONFLICT") {
+    return new CniError(
+      code === "AGENT_NETWORK_ABSENT" ? CNI_CODE.tryAgainLater : CNI_CODE.noAddress,
+      `${code}: ${message}`,
+      retryRemedy,
+      { cause: error },
+    );
+  }
   if (code?.startsWith("IPAM_") === true || code === "AGENT_NO_SUBNET") {
     const remedy = "`kubectl get ipaddresses.beyondfabric.io,addressblocks` shows who has what";
     return new CniError(CNI_CODE.noAddress, `${code}: ${message}`, remedy, { cause: error });

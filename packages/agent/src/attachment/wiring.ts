@@ -1,6 +1,7 @@
 /** A pod's interface in the kernel: a veth whose one end is the pod's, with its addresses and its one way out. */
 import { LinkError, netnsExists, RouteSocket, setSysctls } from "@beyondfabric/link";
-import { ipFamily, type Ip, type Mac } from "@beyondfabric/packet";
+import { linkLocal, routerAddress, routerMac } from "@beyondfabric/datapath";
+import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 
 export interface PodInterface {
   readonly hostInterface: string;
@@ -11,6 +12,8 @@ export interface PodInterface {
   /** bytes */
   readonly mtu: number;
   readonly addresses: readonly Ip[];
+  /** Of each address, how much of it is the link's prefix. */
+  readonly prefixLengths: readonly number[];
   readonly gateways: readonly Ip[];
 }
 
@@ -50,7 +53,11 @@ export async function makePodPair(
  */
 export async function setUpPodEnd(
   { netns, index }: PodPair,
-  wanted: Pick<PodInterface, "ifname" | "addresses" | "gateways"> & { readonly checksumInSoftware: boolean },
+  wanted: Pick<PodInterface, "ifname" | "addresses" | "prefixLengths" | "gateways"> & {
+    /** What is reached by the switch's router, beside the gateways. */
+    readonly overlays: readonly Cidr[];
+    readonly checksumInSoftware: boolean;
+  },
 ): Promise<void> {
   const hasIpv6 = wanted.addresses.some((address) => ipFamily(address) === 6);
   setSysctls(
@@ -74,15 +81,30 @@ export async function setUpPodEnd(
     pod.findLink("lo").then((loopback) => {
       return loopback?.up === false ? pod.setLink(loopback.index, { up: true }) : undefined;
     }),
-    ...wanted.addresses.map((address) => pod.addAddress({ dev: index, cidr: hostPrefix(address), nodad: true })),
+    ...interfaceAddresses(wanted).map((cidr) => pod.addAddress({ dev: index, cidr, nodad: true })),
     ...wanted.gateways.flatMap((gateway) => [
-      pod.addRoute({
-        dst: hostPrefix(gateway),
-        dev: index,
-        ...(ipFamily(gateway) === 4 ? { scope: "link" as const } : {}),
-      }),
+      // Where the address is alone on its link, the gateway needs a route of its own.
+      ...(isAlone(wanted, gateway)
+        ? [
+            pod.addRoute({
+              dst: hostPrefix(gateway),
+              dev: index,
+              ...(ipFamily(gateway) === 4 ? { scope: "link" as const } : {}),
+            }),
+          ]
+        : []),
       pod.addRoute({ dst: anywhere(gateway), gateway, dev: index }),
     ]),
+    ...wanted.overlays
+      .filter(({ family }) => wanted.addresses.some((address) => ipFamily(address) === family))
+      .map((cidr) =>
+        pod.addRoute({
+          dst: formatCidr(cidr),
+          gateway: cidr.family === 4 ? routerAddress : linkLocal(routerMac),
+          dev: index,
+          onlink: true,
+        }),
+      ),
   ]);
 }
 
@@ -105,9 +127,8 @@ export async function checkPodInterface({ node }: Kernel, expected: PodInterface
   if (link.mac !== expected.mac) problems.push(`interface ${expected.ifname} has MAC ${link.mac}, not ${expected.mac}`);
   if (link.mtu !== expected.mtu) problems.push(`interface ${expected.ifname} has MTU ${link.mtu}, not ${expected.mtu}`);
   const present = new Set((await pod.listAddresses(link.index)).map(({ cidr }) => cidr));
-  for (const address of expected.addresses) {
-    if (!present.has(hostPrefix(address)))
-      problems.push(`address ${hostPrefix(address)} is missing on ${expected.ifname}`);
+  for (const cidr of interfaceAddresses(expected)) {
+    if (!present.has(cidr)) problems.push(`address ${cidr} is missing on ${expected.ifname}`);
   }
   const routes = await pod.listRoutes({ dev: link.index });
   for (const gateway of expected.gateways) {
@@ -120,6 +141,19 @@ export async function checkPodInterface({ node }: Kernel, expected: PodInterface
 /** Whether a refusal of the kernel means that the pod's namespace is not there (any more). */
 export function namespaceIsMissing(error: unknown): boolean {
   return error instanceof LinkError && error.code === "LINK_NO_NAMESPACE";
+}
+
+function interfaceAddresses({ addresses, prefixLengths }: Pick<PodInterface, "addresses" | "prefixLengths">): string[] {
+  return addresses.map((address, index) => `${address}/${prefixLengths[index]}`);
+}
+
+function isAlone(
+  { addresses, prefixLengths }: Pick<PodInterface, "addresses" | "prefixLengths">,
+  gateway: Ip,
+): boolean {
+  const family = ipFamily(gateway);
+  const index = addresses.findIndex((address) => ipFamily(address) === family);
+  return index < 0 || prefixLengths[index] === (family === 4 ? 32 : 128);
 }
 
 function hostPrefix(address: Ip): string {

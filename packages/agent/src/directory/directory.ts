@@ -75,7 +75,7 @@ export class Directory {
   constructor(options: DirectoryOptions) {
     this.#options = options;
     const { view } = options;
-    this.#nodes = this.#watch(nodeResource, nodeRecord, {
+    this.#nodes = this.#watch(nodeResource, (raw) => nodeRecord(raw, view.node), {
       changed: (node) => {
         if (node.name === view.node) options.onSelf(node);
         else view.setNode(node);

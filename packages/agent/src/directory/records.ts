@@ -131,6 +131,7 @@ export function claimFact(record: IpAddressRecord): ClaimFact | undefined {
             name: `${holder.namespace}/${holder.pod}`,
             node: holder.node,
             uid: holder.podUid,
+            mac: holder.mac,
           },
         }),
   };
@@ -155,8 +156,9 @@ function texts(value: unknown, isWanted: (key: string) => boolean): Record<strin
   );
 }
 
-export function nodeRecord(raw: unknown): ClusterNode | undefined {
-  const { name, uid, annotations } = objectIn(objectIn(raw)["metadata"]);
+/** @param own name of this node: of it the labels are kept */
+export function nodeRecord(raw: unknown, own = ""): ClusterNode | undefined {
+  const { name, uid, annotations, labels } = objectIn(objectIn(raw)["metadata"]);
   if (typeof name !== "string" || typeof uid !== "string") return undefined;
   const notes = objectIn(annotations);
   const tunnel = canonical([notes[tunnelAddressAnnotation]])[0];
@@ -167,6 +169,7 @@ export function nodeRecord(raw: unknown): ClusterNode | undefined {
     gatewayAddresses: canonical((textIn(notes[gatewayAddressesAnnotation]) ?? "").split(",")),
     ...(tunnel === undefined ? {} : { tunnelAddress: tunnel }),
     ...(typeof wishes === "string" ? { wishes } : {}),
+    ...(name === own ? { labels: labelPool.intern(objectIn(labels)) } : {}),
   };
 }
 

@@ -4,18 +4,22 @@
  * call compares and repairs, because the userspace datapath takes its interfaces away when it dies and makes new ones.
  */
 import { applyRuleset, moveAddresses, readTable, setSysctls, type RouteSocket } from "@beyondfabric/link";
-import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
+import { formatCidr, ipFamily, parseCidr, parseIp, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import type { NicFacts } from "../underlay/placement.ts";
 import { ruleset, tableName } from "./ruleset.ts";
 
 export interface HostNetworkFacts {
   readonly hostInterface: string;
-  /** A NIC that a bridge took, where the kernel still sees its frames; undefined when there is none. */
-  readonly captured: string | undefined;
+  /** NICs that bridges took, where the kernel still sees their frames. */
+  readonly captured: readonly string[];
   /** bytes */
   readonly mtu: number;
   readonly nodeAddresses: readonly Ip[];
+  /** Pods of this node that live on physical networks: the node reaches them through the bridge, not through the wire. */
+  readonly wirePods: readonly Ip[];
+  /** Subnets of overlays. */
   readonly subnets: readonly { readonly cidr: Cidr; readonly gateway: Ip; readonly natOutgoing: boolean }[];
 }
 
@@ -46,14 +50,22 @@ export class HostNetwork {
       [`ipv4/conf/${facts.hostInterface}/rp_filter`]: 0,
       [`ipv6/conf/${facts.hostInterface}/accept_dad`]: 0,
       [`ipv6/conf/${facts.hostInterface}/accept_ra`]: 0,
-      // The bridge speaks for a NIC that it took; the kernel must not answer on it as well.
-      ...(facts.captured === undefined ? {} : { [`ipv4/conf/${facts.captured}/arp_ignore`]: 8 }),
     });
+    for (const nic of facts.captured) await this.#silence(nic);
     if (link.mtu !== facts.mtu || !link.up) await this.#socket.setLink(link.index, { mtu: facts.mtu, up: true });
     await this.#ensureAddresses(link.index, facts.nodeAddresses);
     await this.#ensureRoutes(link.index, facts);
     await this.#ensureRuleset(facts);
     return true;
+  }
+
+  /** The bridge speaks for a NIC that it took; the kernel must not speak on it as well. */
+  async #silence(nic: string): Promise<void> {
+    const link = await this.#socket.findLink(nic);
+    if (link === undefined) return;
+    // What has not moved to the bridge yet would be gone for good.
+    if ((await this.#socket.listAddresses(link.index)).some(({ scope }) => scope === "global")) return;
+    setSysctls({ [`ipv4/conf/${nic}/arp_ignore`]: 8, [`ipv6/conf/${nic}/disable_ipv6`]: 1 });
   }
 
   async #ensureAddresses(dev: number, wanted: readonly Ip[]): Promise<void> {
@@ -67,10 +79,14 @@ export class HostNetwork {
     }
   }
 
-  async #ensureRoutes(dev: number, { subnets, nodeAddresses }: HostNetworkFacts): Promise<void> {
+  async #ensureRoutes(dev: number, { subnets, nodeAddresses, wirePods }: HostNetworkFacts): Promise<void> {
     const present = await this.#socket.listRoutes({ dev });
     const wanted = new Set<string>();
-    for (const { cidr, gateway } of subnets) {
+    const pods = wirePods.flatMap((address) => {
+      const router = subnets.find(({ cidr }) => cidr.family === ipFamily(address));
+      return router === undefined ? [] : [{ cidr: parseCidr(hostPrefix(address)), gateway: router.gateway }];
+    });
+    for (const { cidr, gateway } of [...subnets, ...pods]) {
       const src = nodeAddresses.find((address) => ipFamily(address) === cidr.family);
       if (src === undefined) continue;
       const dst = formatCidr(cidr);
@@ -115,7 +131,7 @@ export class HostNetwork {
     if (from === undefined) {
       throw new AgentError(
         "AGENT_TUNNEL_INTERFACE",
-        `tunnel.interface names ${nic}, which does not exist on this node; name an interface of \`ip link\``,
+        `interface ${nic} does not exist on this node; name one that \`ip link\` shows`,
       );
     }
     if (!from.up) await this.#socket.setLink(from.index, { up: true });
@@ -127,6 +143,37 @@ export class HostNetwork {
     if (addresses.length > 0) this.#logger.info({ nic, bridge, addresses }, "moved the NIC's addresses to its bridge");
     await this.#giveBack(to.index, remembered);
     return await this.#uplinkAddresses(to.index);
+  }
+
+  /** Brings what the bridge of a NIC carries for the node back to the NIC, before the bridge goes. */
+  async releaseUplink(nic: string, bridge: string): Promise<void> {
+    const [from, to] = await Promise.all([this.#socket.findLink(bridge), this.#socket.findLink(nic)]);
+    if (from === undefined || to === undefined) return;
+    setSysctls({ [`ipv4/conf/${nic}/arp_ignore`]: 0, [`ipv6/conf/${nic}/disable_ipv6`]: 0 });
+    if (!to.up) await this.#socket.setLink(to.index, { up: true });
+    const { addresses } = await moveAddresses(this.#socket, from.index, to.index);
+    if (addresses.length > 0) this.#logger.info({ nic, bridge, addresses }, "gave the NIC its addresses back");
+  }
+
+  /** What is seen of a NIC, and of the bridge that took it, if one did. */
+  async nicFacts(nic: string, bridge: string): Promise<NicFacts & { readonly mac: Mac | undefined }> {
+    const [link, taken] = await Promise.all([this.#socket.findLink(nic), this.#socket.findLink(bridge)]);
+    const carrier = taken ?? link;
+    const addresses = carrier === undefined ? [] : await this.#socket.listAddresses(carrier.index);
+    return {
+      present: link !== undefined,
+      // Nobody has to have set it up before: that is done here.
+      linkUp: link !== undefined && (link.carrier || !link.up),
+      mtu: link?.mtu ?? 0,
+      mac: link?.mac,
+      addresses: addresses.filter(({ scope }) => scope === "global").map(({ cidr }) => cidr),
+    };
+  }
+
+  /** Every address of the node that others may know it by. */
+  async ownAddresses(): Promise<readonly Ip[]> {
+    const addresses = await this.#socket.listAddresses();
+    return addresses.filter(({ scope }) => scope === "global").map(({ cidr }) => parseIp(cidr.split("/", 1)[0]!));
   }
 
   async #giveBack(dev: number, remembered: UplinkAddresses | undefined): Promise<void> {

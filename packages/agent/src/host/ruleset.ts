@@ -7,9 +7,9 @@ import { formatCidr, ipFamily, type Cidr, type Ip } from "@beyondfabric/packet";
 export interface RulesetFacts {
   /** The node's interface towards the bridge. */
   readonly hostInterface: string;
-  /** A NIC that a bridge of the userspace datapath took: the kernel sees its frames too and must leave them alone. */
-  readonly captured?: string | undefined;
-  /** Every cluster subnet. */
+  /** NICs that bridges of the userspace datapath took: the kernel sees their frames too and must leave them alone. */
+  readonly captured?: readonly string[];
+  /** Every subnet of an overlay. Those of physical networks are spoken to by the network itself. */
   readonly subnets: readonly { readonly cidr: Cidr; readonly natOutgoing: boolean }[];
   /** The node's own addresses on {@link hostInterface}. */
   readonly nodeAddresses: readonly Ip[];
@@ -18,7 +18,7 @@ export interface RulesetFacts {
 export const tableName = "beyondfabric";
 
 /** One transaction that replaces our table as a whole and touches nothing else. */
-export function ruleset({ hostInterface, captured, subnets, nodeAddresses }: RulesetFacts): string {
+export function ruleset({ hostInterface, captured = [], subnets, nodeAddresses }: RulesetFacts): string {
   const lines = [`table inet ${tableName}`, `delete table inet ${tableName}`, `table inet ${tableName} {`];
   for (const family of [4, 6] as const) {
     const all = subnets.filter(({ cidr }) => cidr.family === family).map(({ cidr }) => formatCidr(cidr));
@@ -30,7 +30,7 @@ export function ruleset({ hostInterface, captured, subnets, nodeAddresses }: Rul
   lines.push(
     "  chain prerouting {",
     "    type filter hook prerouting priority raw; policy accept;",
-    ...(captured === undefined ? [] : [`    iifname "${captured}" drop comment "its bridge has these frames"`]),
+    ...captured.map((nic) => `    iifname "${nic}" drop comment "its bridge has these frames"`),
     `    iifname != { "lo", "${hostInterface}" } ip saddr @cluster4 counter drop comment "pods speak through the bridge only"`,
     `    iifname != { "lo", "${hostInterface}" } ip6 saddr @cluster6 counter drop comment "pods speak through the bridge only"`,
     "  }",

@@ -1,6 +1,6 @@
 /** The addresses that a pod may have, in the order in which it tries them: ranges, never a list of every address. */
-import { rangeInterval } from "@beyondfabric/kube/kinds";
-import type { AddressRange, Interval } from "@beyondfabric/kube/kinds";
+import { assignableIntervals, intervalsSize, rangeInterval } from "@beyondfabric/kube/kinds";
+import type { AddressRange, Interval, Subnet } from "@beyondfabric/kube/kinds";
 import { ipFamily, ipFromBigInt, ipToBigInt } from "@beyondfabric/packet";
 import type { Ip, IpFamily } from "@beyondfabric/packet";
 
@@ -24,6 +24,42 @@ export function candidatesOf(ranges: readonly AddressRange[], ordinal = 0n): Can
     const count = own.reduce((sum, range) => sum + size(rangeInterval(range)), 0n);
     return count === 0n ? [] : [{ family, ranges: own, count, preferred: ordinal % count }];
   });
+}
+
+/**
+ * Every address of a subnet that is handed out without being asked for by name, for a subnet without blocks.
+ * @param seed where to begin: claimants that begin in different places do not meet before the subnet is full
+ */
+export function subnetCandidates(subnet: Subnet, seed: bigint): Candidates[] {
+  return subnet.families.flatMap((each) => {
+    const intervals = assignableIntervals(subnet, each);
+    const count = intervalsSize(intervals);
+    if (count === 0n) return [];
+    const { family } = each;
+    const ranges = rotate(intervals, seed % count).map(({ first, last }) => ({
+      family,
+      first: ipFromBigInt(first, family),
+      last: ipFromBigInt(last, family),
+    }));
+    return [{ family, ranges, count, preferred: 0n }];
+  });
+}
+
+/** The same values, from the `place`-th on and around. */
+function rotate(intervals: readonly Interval[], place: bigint): Interval[] {
+  const before: Interval[] = [];
+  let rest = place;
+  for (const [index, { first, last }] of intervals.entries()) {
+    const length = last - first + 1n;
+    if (rest >= length) {
+      before.push({ first, last });
+      rest -= length;
+      continue;
+    }
+    if (rest > 0n) before.push({ first, last: first + rest - 1n });
+    return [{ first: first + rest, last }, ...intervals.slice(index + 1), ...before];
+  }
+  return before;
 }
 
 /** Every candidate once: the preferred one, then the others in the order of the ranges. */

@@ -1,4 +1,5 @@
 /** Which addresses a pod is to get: one pure decision over what it, its namespace and the subnets and pools say. */
+import { createHash } from "node:crypto";
 import { compileSelector } from "@beyondfabric/kube";
 import type { Labels, Selector } from "@beyondfabric/kube";
 import { bySeniority, formatAddressRange, formatViolation, unassignable } from "@beyondfabric/kube/kinds";
@@ -8,7 +9,7 @@ import { cidrContains, compareIps } from "@beyondfabric/packet";
 import type { Ip, Mac } from "@beyondfabric/packet";
 import { quote, readMac, readWish, subnetAnnotation } from "./annotations.ts";
 import type { ListWish, PoolWish, Wish } from "./annotations.ts";
-import { candidatesOf } from "./candidates.ts";
+import { candidatesOf, subnetCandidates } from "./candidates.ts";
 import type { Candidates } from "./candidates.ts";
 import { IpamError } from "./errors.ts";
 import { podOwner } from "./owner.ts";
@@ -25,6 +26,8 @@ export interface PodNamespace {
 export interface AddressWorld {
   readonly subnets: readonly Subnet[];
   readonly pools: readonly IpPool[];
+  /** Networks whose subnets have no blocks: their addresses are claimed one by one. */
+  readonly physicalNetworks?: ReadonlySet<string>;
   /** Kinds that keep their addresses besides StatefulSet. */
   readonly stickyOwners: readonly StickyOwner[];
 }
@@ -105,8 +108,20 @@ function plan(question: Question): AddressingPlan | undefined {
   const found = named ?? servingSubnet(question);
   if (found === undefined) return undefined;
   const { subnet, source } = found;
+  if (world.physicalNetworks?.has(subnet.network) === true) {
+    const { owner, isSticky } = podOwned;
+    const retention = isSticky ? "Sticky" : "Pool";
+    const candidates = subnetCandidates(subnet, seedOf(pod));
+    return { kind: "named", subnet, mac, source, retention, owner, pool: undefined, candidates };
+  }
   if (podOwned.isSticky) return { kind: "sticky", subnet, mac, source, owner: podOwned.owner };
   return { kind: "ordinary", subnet, mac, source };
+}
+
+/** A number that is the pod's own, so that pods that start together ask for different addresses. */
+function seedOf({ uid, namespace, name }: OwnPod): bigint {
+  const digest = createHash("sha256").update(`${uid} ${namespace}/${name}`).digest();
+  return digest.readBigUInt64BE(0);
 }
 
 interface Found {

@@ -4,19 +4,25 @@
  * connections it writes the entries of pods as they come and go, and reads statistics in slices.
  */
 import {
+  announcementFlows,
   baseFlows,
   bucketSelector,
   decodeCookie,
   isVerdictKind,
   kindSelector,
+  neighbourMeter,
   podFlows,
   reconcile,
+  segmentPort,
   tables,
+  tooLargeMeter,
   type BaseFacts,
   type LocalPort,
+  type Wire,
 } from "@beyondfabric/datapath";
 import {
   flowModFrame,
+  reservedPorts,
   type Flow,
   type FlowEntry,
   type Message,
@@ -32,9 +38,15 @@ import type { Reactor } from "../reactor/reactor.ts";
 export interface MeterLimits {
   /** Misses that one pod may cause, per second; 0: no meter. */
   readonly perPort: number;
-  /** Misses that arrive through the tunnel or from the node, per second; 0: no meter. */
+  /** Misses that arrive through the tunnel, from a wire or from the node, per second; 0: no meter. */
   readonly tunnel: number;
 }
+
+/** Packets per second that are answered because they are too large, and questions of pods that go onto wires. */
+const wireMeters = [
+  [tooLargeMeter, 100],
+  [neighbourMeter, 1000],
+] as const;
 
 export interface BridgeSessionOptions {
   readonly runDirectory: string;
@@ -101,6 +113,17 @@ export class BridgeSession {
     await this.#channel.close();
   }
 
+  /** Puts a frame out of a port, as if it came from nowhere. */
+  emit(frame: Uint8Array, port: number): void {
+    if (!this.#channel.connected) return;
+    this.#channel.send({
+      type: "packet_out",
+      match: [{ field: "in_port", value: BigInt(reservedPorts.CONTROLLER) }],
+      actions: [{ type: "output", port }],
+      packet: frame,
+    });
+  }
+
   /** What the reactor writes to. Frames of one turn leave in one write. */
   send(frame: Buffer): void {
     if (this.#channel.connected) this.#channel.send(frame);
@@ -131,7 +154,9 @@ export class BridgeSession {
     this.#pods.set(port.ofport, port);
     if (!this.#channel.connected || this.#base === undefined) return;
     if (this.metered) this.#channel.send(meterMod("add", port.ofport, this.#options.limits.perPort));
-    for (const flow of this.#podFlows(port)) this.#channel.send(flowModFrame("add", flow, 0));
+    for (const flow of [...this.#podFlows(port), ...this.#announcementsFor(port)]) {
+      this.#channel.send(flowModFrame("add", flow, 0));
+    }
     await this.#channel.barrier();
   }
 
@@ -157,6 +182,7 @@ export class BridgeSession {
     this.#pods.delete(ofport);
     if (!this.#channel.connected) return;
     for (const flow of this.#podFlows(port)) this.#channel.send(flowModFrame("delete_strict", flow, 0));
+    for (const flow of this.#announcementsFor(port)) this.#channel.send(flowModFrame("add", flow, 0));
     if (this.metered) this.#channel.send(meterMod("delete", ofport, 0));
   }
 
@@ -285,7 +311,10 @@ export class BridgeSession {
     if (limits.tunnel > 0 && this.#base !== undefined) {
       wanted.set(this.#base.ports.tunnel, limits.tunnel);
       wanted.set(this.#base.ports.host, limits.tunnel);
+      for (const { segment } of this.#base.wires ?? []) wanted.set(segmentPort(segment), limits.tunnel);
     }
+    if (this.metered && (this.#base?.wires ?? []).length > 0)
+      for (const [meter, rate] of wireMeters) wanted.set(meter, rate);
     const present = new Set<number>();
     const body = await this.#ask({ kind: "meter_desc" });
     for (const { meter, bands } of body.kind === "meter_desc" ? body.meters : []) {
@@ -299,13 +328,32 @@ export class BridgeSession {
 
   /** How many constant entries the switch should hold, and how many for its pods. */
   desiredCounts(): { base: number; pods: number } {
-    const base = this.#base === undefined ? 0 : baseFlows(this.#base).length;
+    const base = this.#base === undefined ? 0 : baseFlows(this.#base).length + this.#announcements().length;
     return { base, pods: this.#desired().length - base };
   }
 
   #desired(): Flow[] {
     if (this.#base === undefined) return [];
-    return [...baseFlows(this.#base), ...[...this.#pods.values()].flatMap((port) => this.#podFlows(port))];
+    return [
+      ...baseFlows(this.#base),
+      ...this.#announcements(),
+      ...[...this.#pods.values()].flatMap((port) => this.#podFlows(port)),
+    ];
+  }
+
+  #announcementsFor({ segment }: LocalPort): Flow[] {
+    return segment === undefined ? [] : this.#announcements((wire) => wire.segment === segment);
+  }
+
+  /** What gateways say to all, for the pods that live on their segment. */
+  #announcements(isMeant: (wire: Wire) => boolean = () => true): Flow[] {
+    return (this.#base?.wires ?? []).filter(isMeant).flatMap((wire) => {
+      const members = [...this.#pods.values()].filter((port) => port.segment === wire.segment);
+      return announcementFlows(
+        wire,
+        members.map(({ ofport }) => ofport).sort((a, b) => a - b),
+      );
+    });
   }
 
   #podFlows(port: LocalPort): Flow[] {

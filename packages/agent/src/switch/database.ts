@@ -2,7 +2,7 @@
  * What the switch's database must hold, and the transaction that makes it so. The switch is declared, not commanded:
  * the same function runs at start, after every change and at every reconcile, and does nothing when nothing differs.
  */
-import { tables } from "@beyondfabric/datapath";
+import { integrationPort, nicPort, tables } from "@beyondfabric/datapath";
 import {
   Transaction,
   type BridgeRow,
@@ -22,6 +22,9 @@ export const hostInterfaceName = "fabric0";
 export const tunnelInterfaceName = "fabric-tunnel";
 export const hostPortNumber = 1;
 export const tunnelPortNumber = 2;
+/** Ways to the bridges of NICs are numbered from here to below the meters of wires, 90. */
+const firstUplinkPortNumber = 10;
+const lastUplinkPortNumber = 89;
 /** Pod ports are numbered from here; the numbers below belong to the bridge's own ports. */
 export const firstPodPortNumber = 100;
 
@@ -34,15 +37,20 @@ export interface SwitchDeclaration {
   readonly mtu: number | undefined;
   /** The tunnel port; undefined until an overlay network is known. */
   readonly tunnel: { readonly type: "vxlan" | "geneve" | "gre"; readonly port: number } | undefined;
-  /** A bridge for the NIC that carries the tunnels, where the datapath needs the tunnel's address on a bridge. */
-  readonly uplink:
-    | {
-        readonly bridge: string;
-        readonly nic: string;
-        /** MAC of the NIC: the bridge keeps it, so that neighbours and the physical switch see no change. */
-        readonly mac: string | undefined;
-      }
-    | undefined;
+  /**
+   * Bridges of NICs: of the one that carries the tunnels, where the datapath needs the tunnel's address on a bridge, and
+   * of those that carry physical networks for pods.
+   */
+  readonly uplinks: readonly UplinkDeclaration[];
+}
+
+export interface UplinkDeclaration {
+  readonly bridge: string;
+  readonly nic: string;
+  /** MAC of the NIC: the bridge keeps it, so that neighbours and the physical switch see no change. */
+  readonly mac: string | undefined;
+  /** OpenFlow port of the way to the bridge on the integration bridge; undefined: pods have no business there. */
+  readonly port: number | undefined;
 }
 
 /** What of the database is watched. */
@@ -75,6 +83,7 @@ export const monitoredTables = {
       "mac_in_use",
       "mtu_request",
       "mtu",
+      "link_state",
     ],
   },
   Flow_Table: { columns: ["name", "prefixes"] },
@@ -83,6 +92,66 @@ export const monitoredTables = {
 /** The bridge that takes a NIC: `br-` and the NIC's name, cut to what the kernel allows. */
 export function uplinkBridgeName(nic: string): string {
   return `br-${nic}`.slice(0, 15);
+}
+
+/** Names of the two ends of the way between the integration bridge and that of a NIC. */
+export function patchNames(bridge: string): { readonly integration: string; readonly uplink: string } {
+  return { integration: `int-${bridge}`, uplink: `${bridge}-int` };
+}
+
+/**
+ * The number of the way to a NIC's bridge: the one that it has, else the lowest that is free. Entries and what pods are
+ * remembered by hold it, so it must not change while the bridge stands.
+ * @param taken numbers that are given away although the database does not show them yet
+ */
+export function uplinkPortNumber(
+  cache: Cache<SwitchTables>,
+  bridge: string,
+  taken: ReadonlySet<number>,
+): number | undefined {
+  const { integration } = patchNames(bridge);
+  const present = cache.find("Interface", (row) => row.name === integration)?.ofport_request;
+  if (present !== undefined) return present;
+  const used = new Set([...taken, ...[...cache.table("Interface").values()].map((row) => row.ofport_request)]);
+  for (let number = firstUplinkPortNumber; number <= lastUplinkPortNumber; number++) {
+    if (!used.has(number)) return number;
+  }
+  return undefined;
+}
+
+/** Bridges of NICs that are ours and that nobody declares any more. */
+export function retiredUplinks(
+  cache: Cache<SwitchTables>,
+  { bridge, uplinks }: Pick<SwitchDeclaration, "bridge" | "uplinks">,
+): { readonly bridge: string; readonly nic: string | undefined }[] {
+  const kept = new Set([bridge, ...uplinks.map((uplink) => uplink.bridge)]);
+  return cache
+    .filter("Bridge", (row) => row.external_ids[ownerKey] === owner && !kept.has(row.name))
+    .map((row) => ({ bridge: row.name, nic: nicOf(cache, row) }));
+}
+
+function nicOf(cache: Cache<SwitchTables>, bridge: BridgeRow): string | undefined {
+  const interfaces = bridge.ports.flatMap((uuid) => cache.row("Port", uuid)?.interfaces ?? []);
+  return interfaces.map((uuid) => cache.row("Interface", uuid)).find((row) => row?.ofport_request === nicPort)?.name;
+}
+
+/** Takes bridges of NICs out of the switch, their ways included; the NICs are the node's again. */
+export function removeUplinks(
+  cache: Cache<SwitchTables>,
+  integrationBridge: string,
+  bridges: readonly string[],
+): Transaction | undefined {
+  const transaction = new Transaction();
+  for (const name of bridges) {
+    const bridge = cache.find("Bridge", (row) => row.name === name);
+    if (bridge === undefined) continue;
+    transaction.mutate("Open_vSwitch", [], [["bridges", "delete", [bridge._uuid]]]);
+    const way = cache.find("Port", (row) => row.name === patchNames(name).integration);
+    const integration = cache.find("Bridge", (row) => row.name === integrationBridge);
+    if (way === undefined || integration === undefined) continue;
+    transaction.mutate("Bridge", integration._uuid, [["ports", "delete", [way._uuid]]]);
+  }
+  return transaction.size === 0 ? undefined : transaction;
 }
 
 /** Tables whose entries match addresses: the classifier keeps tries for them, IPv6 included, so that masks stay wide. */
@@ -121,12 +190,17 @@ export function declareSwitch(cache: Cache<SwitchTables>, declaration: SwitchDec
     interfaces: integrationInterfaces(declaration),
     prefixes: true,
   });
-  if (declaration.uplink !== undefined) {
+  for (const { bridge, nic, mac, port } of declaration.uplinks) {
+    const { integration, uplink } = patchNames(bridge);
+    const way: DeclaredInterface = {
+      name: uplink,
+      row: { type: "patch", options: { peer: integration }, ofport_request: integrationPort },
+    };
     declareBridge(cache, transaction, {
-      name: declaration.uplink.bridge,
+      name: bridge,
       datapathType: declaration.datapathType,
-      otherConfig: declaration.uplink.mac === undefined ? {} : { hwaddr: declaration.uplink.mac },
-      interfaces: [{ name: declaration.uplink.nic, row: { ofport_request: 1 } }],
+      otherConfig: mac === undefined ? {} : { hwaddr: mac },
+      interfaces: [{ name: nic, row: { ofport_request: nicPort } }, ...(port === undefined ? [] : [way])],
       prefixes: false,
     });
   }
@@ -171,6 +245,14 @@ function integrationInterfaces(declaration: SwitchDeclaration): DeclaredInterfac
           ...(type === "gre" ? {} : { dst_port: String(port) }),
         },
       },
+    });
+  }
+  for (const { bridge, port } of declaration.uplinks) {
+    if (port === undefined) continue;
+    const { integration, uplink } = patchNames(bridge);
+    interfaces.push({
+      name: integration,
+      row: { type: "patch", options: { peer: uplink }, ofport_request: port },
     });
   }
   return interfaces;

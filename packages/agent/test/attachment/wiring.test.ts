@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
 import { RouteSocket } from "@beyondfabric/link";
+import { parseCidr, type Cidr } from "@beyondfabric/packet";
 import { ipJson, namespaces, pathOf, run, until } from "../../../link/test/namespaces.ts";
 import {
   checkPodInterface,
@@ -34,11 +35,12 @@ function place(context: TestContext, change: Partial<PodInterface> = {}): Place 
     gateways: ["10.244.0.1", "fd00:244::1"],
     ...change,
   };
-  return { kernel: { node: socket }, node, pod, wanted };
+  const alone = wanted.addresses.map((address) => (address.includes(":") ? 128 : 32));
+  return { kernel: { node: socket }, node, pod, wanted: { prefixLengths: alone, ...wanted } };
 }
 
-async function wire({ kernel, wanted }: Place, checksumInSoftware = true): Promise<void> {
-  await setUpPodEnd(await makePodPair(kernel, wanted), { ...wanted, checksumInSoftware });
+async function wire({ kernel, wanted }: Place, checksumInSoftware = true, overlays: Cidr[] = []): Promise<void> {
+  await setUpPodEnd(await makePodPair(kernel, wanted), { ...wanted, overlays, checksumInSoftware });
 }
 
 const addressesOf = (namespace: string, dev: string): string[] =>
@@ -101,6 +103,19 @@ describe("a pod's interface", () => {
     await wire(six);
     assert.deepEqual([...ways(six.pod, "-4"), ...addressesOf(six.pod, "eth0")], ["fd00:244::105/128"]);
     assert.deepEqual(await checkPodInterface(six.kernel, six.wanted), []);
+  });
+
+  it("on a physical network has neighbours, its gateway among them, and finds overlays by the switch's router", async (context) => {
+    const there = place(context, {
+      addresses: ["10.30.0.50", "fd00:30::50"],
+      prefixLengths: [24, 64],
+      gateways: ["10.30.0.1", "fd00:30::1"],
+    });
+    await wire(there, true, [parseCidr("10.244.0.0/16"), parseCidr("fd00:244::/64")]);
+    assert.deepEqual(addressesOf(there.pod, "eth0"), ["10.30.0.50/24", "fd00:30::50/64"]);
+    assert.deepEqual(ways(there.pod, "-4"), ["10.244.0.0/16 by 169.254.1.1", "default by 10.30.0.1"]);
+    assert.deepEqual(ways(there.pod, "-6"), ["default by fd00:30::1", "fd00:244::/64 by fe80::cfa:b0ff:fe00:1"]);
+    assert.deepEqual(await checkPodInterface(there.kernel, there.wanted), []);
   });
 
   for (const [what, command, told] of [

@@ -58,6 +58,27 @@ describe("a topology", () => {
     assert.deepEqual([...new Set(topology.violations.map(({ object }) => object))], ["Subnet/young"]);
   });
 
+  it("has subnets of physical networks, with the overlay that carries what their pods and overlay pods say", () => {
+    const topology = topologyOf(
+      [network("red", { vni: 7 }), network("wire", { type: "Underlay", interfaces: [{ name: "eth2" }] })],
+      [subnet("a", "wire", ["10.30.0.0/24"])],
+    );
+    assert.deepEqual(topology.violations, []);
+    assert.deepEqual(
+      topology.underlays.map(({ name }) => name),
+      ["wire"],
+    );
+    assert.deepEqual(topology.facts, [
+      {
+        name: "a",
+        cidr: { family: 4, address: "10.30.0.0", length: 24 },
+        gateway: "10.30.0.1",
+        vni: 7,
+        wire: { direct: false },
+      },
+    ]);
+  });
+
   it("says which subnet names no network, or one of another encapsulation than this node's", () => {
     const networks = [network("red"), network("geneve", { encapsulation: "Geneve" })];
     const topology = topologyOf(networks, [
@@ -69,14 +90,14 @@ describe("a topology", () => {
     assert.deepEqual(
       topology.violations.map(({ object, rule }) => `${object} ${rule}`),
       [
-        "Subnet/a names absent, which is no overlay network that this node serves",
-        "Subnet/b names geneve, which is no overlay network that this node serves",
+        "Subnet/a names absent, which does not exist or is refused",
+        "Subnet/b names geneve, an Overlay of another encapsulation or port than red, which came first",
       ],
     );
   });
 
   it("of nothing is empty", () => {
-    const nothing = { subnets: [], facts: [], pools: [], overlay: undefined, vnis: [], violations: [] };
+    const nothing = { subnets: [], facts: [], pools: [], underlays: [], overlay: undefined, vnis: [], violations: [] };
     assert.deepEqual(topologyOf([], []), nothing);
   });
 });

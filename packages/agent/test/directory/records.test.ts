@@ -192,7 +192,8 @@ describe("a pod of this node", () => {
 describe("a claim as a fact", () => {
   it("names its holder and whether the address is its to use", () => {
     const bound = claim("default", "10.244.1.5");
-    const holder = { kind: "pod", name: "shop/web", node: "node-1", uid: "w" };
+    const { mac } = bound.holder!;
+    const holder = { kind: "pod", name: "shop/web", node: "node-1", uid: "w", mac };
     assert.deepEqual(claimFact(bound), { address: "10.244.1.5", bound: true, holder });
     assert.equal(claimFact({ ...bound, phase: "Pending" })?.bound, false);
     const owner = { apiVersion: "apps/v1", kind: "StatefulSet", namespace: "shop", name: "db", uid: "", slot: "db-0" };

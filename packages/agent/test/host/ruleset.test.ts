@@ -19,7 +19,7 @@ function accepted(facts: RulesetFacts): string {
 
 const full: RulesetFacts = {
   hostInterface: "fabric0",
-  captured: "eth1",
+  captured: ["eth1", "eth2"],
   subnets: [
     { cidr: parseCidr("10.244.0.0/16"), natOutgoing: true },
     { cidr: parseCidr("10.245.0.0/16"), natOutgoing: false },
@@ -39,6 +39,7 @@ describe("the node's packet filter", () => {
       "10.245.0.0/16",
       "fd00:244::/64",
       'iifname "eth1"',
+      'iifname "eth2"',
       "snat ip6 to fd00:244::1",
     ]) {
       assert.ok(first.includes(said), `${said} is not in\n${first}`);

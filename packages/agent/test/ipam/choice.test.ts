@@ -390,3 +390,34 @@ void describe("which addresses a pod gets", () => {
     );
   });
 });
+
+void describe("a pod on a physical network", () => {
+  const wire: Subnet = {
+    ...subnet({ network: "wire", cidrs: ["10.30.0.0/29", "fd00:30::/125"], reserved: ["10.30.0.6"] }, "vlan30"),
+    created: 9,
+  };
+  const here: AddressWorld = { ...world, subnets: [...world.subnets, wire], physicalNetworks: new Set(["wire"]) };
+  const choose = (more: Partial<OwnPod> = {}): AddressingPlan =>
+    planOf(chooseAddressing(pod(ours({ subnet: "vlan30" }), more), namespace(), here));
+  const candidates = (plan: AddressingPlan): string[][] =>
+    plan.kind === "named" ? plan.candidates.map((each) => [...candidateAddresses(each)]) : assert.fail(plan.kind);
+
+  void it("claims any address of its subnet, since there are no blocks, and each once", () => {
+    const plan = choose();
+    assert.ok(plan.kind === "named" && plan.retention === "Pool");
+    const [ipv4, ipv6] = candidates(plan);
+    assert.deepEqual(ipv4!.toSorted(), ["10.30.0.2", "10.30.0.3", "10.30.0.4", "10.30.0.5"]);
+    assert.equal(new Set(ipv6).size, 6);
+  });
+
+  void it("begins in a place of its own, and always in the same", () => {
+    const firsts = Array.from({ length: 40 }, (_, index) => candidates(choose({ uid: `uid-${index}` }))[0]![0]!);
+    assert.equal(new Set(firsts).size, 4);
+    assert.deepEqual(candidates(choose()), candidates(choose()));
+  });
+
+  void it("keeps its address when its owner does", () => {
+    const plan = choose({ controller: set });
+    assert.ok(plan.kind === "named" && plan.retention === "Sticky" && plan.owner.kind === "StatefulSet");
+  });
+});

@@ -6,6 +6,9 @@ import { OvsdbServer } from "../../../ovsdb/test/ovsdb-server.ts";
 import {
   declareSwitch,
   monitoredTables,
+  removeUplinks,
+  retiredUplinks,
+  uplinkPortNumber,
   type SwitchDeclaration,
   type SwitchTables,
 } from "../../src/switch/database.ts";
@@ -16,7 +19,7 @@ const declaration: SwitchDeclaration = {
   hostMac: "0e:00:00:00:00:01",
   mtu: 1450,
   tunnel: { type: "vxlan", port: 4789 },
-  uplink: { bridge: "br-eth1", nic: "eth1", mac: "02:00:00:00:00:05" },
+  uplinks: [{ bridge: "br-eth1", nic: "eth1", mac: "02:00:00:00:00:05", port: undefined }],
 };
 
 describe("the switch's database", () => {
@@ -100,13 +103,41 @@ describe("the switch's database", () => {
     });
 
     it("gets the tunnel and the MTU when the network is known, and keeps both when it is not any more", async () => {
-      await apply({ ...declaration, tunnel: undefined, mtu: undefined, uplink: undefined });
+      await apply({ ...declaration, tunnel: undefined, mtu: undefined, uplinks: [] });
       assert.equal(await vsctl("list-ports", "br-int"), "fabric0");
       assert.equal(await get("Interface", "fabric0", "mtu_request"), "[]");
       await apply(declaration);
       assert.equal(await vsctl("list-ports", "br-int"), "fabric-tunnel\nfabric0");
       assert.equal(await get("Interface", "fabric0", "mtu_request"), "1450");
       assert.equal(declareSwitch(cache, { ...declaration, tunnel: undefined, mtu: undefined }), undefined);
+    });
+
+    const wire = { bridge: "br-eth2", nic: "eth2", mac: "02:00:00:00:00:06", port: 10 };
+
+    it("has a way to the bridge of a physical network's NIC, whose number stays, and takes both away", async () => {
+      const wanted = { ...declaration, uplinks: [...declaration.uplinks, wire] };
+      assert.equal(uplinkPortNumber(cache, "br-eth2", new Set()), 10);
+      assert.equal(uplinkPortNumber(cache, "br-eth2", new Set([10, 11])), 12);
+      await apply(wanted);
+      assert.equal(declareSwitch(cache, wanted), undefined);
+      assert.equal(
+        await get("Interface", "int-br-eth2", "type", "options", "ofport_request"),
+        "patch\n{peer=br-eth2-int}\n10",
+      );
+      assert.equal(
+        await get("Interface", "br-eth2-int", "type", "options", "ofport_request"),
+        "patch\n{peer=int-br-eth2}\n2",
+      );
+      assert.equal(uplinkPortNumber(cache, "br-eth2", new Set()), 10);
+      assert.equal(uplinkPortNumber(cache, "br-eth3", new Set()), 11);
+      assert.deepEqual(retiredUplinks(cache, wanted), []);
+      await vsctl("add-br", "br-theirs");
+      await seen("another program's bridge");
+      assert.deepEqual(retiredUplinks(cache, declaration), [{ bridge: "br-eth2", nic: "eth2" }]);
+      await client.transactWithRetry<SwitchTables>((current) => removeUplinks(current, "br-int", ["br-eth2"]));
+      assert.equal(await vsctl("list-br"), "br-eth1\nbr-int\nbr-theirs");
+      assert.equal(await vsctl("list-ports", "br-int"), "fabric-tunnel\nfabric0");
+      assert.equal(removeUplinks(cache, "br-int", ["br-eth2"]), undefined);
     });
 
     for (const [what, ...command] of [

@@ -22,6 +22,12 @@ import { fitFlows, uplinkForwardFlows, wireFlows, type Wire } from "./wire.ts";
 /** The MAC that every node's router answers with; pods see one gateway wherever they run. */
 export const routerMac: Mac = "0e:fa:b0:00:00:01";
 
+/**
+ * Where a pod on a physical network finds that router: a link-local address (RFC 3927), as its own gateway is a machine on
+ * the wire. In IPv6 it is the link-local address of {@link routerMac}.
+ */
+export const routerAddress: Ip = "169.254.1.1";
+
 const ofppInPort = 0xffff_fff8;
 
 export interface SwitchPorts {

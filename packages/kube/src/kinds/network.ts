@@ -63,11 +63,25 @@ const specSchema = ruled(
         "must be a list of at most 256 entries of {nodeSelector, name}",
         "write for example [{name: eth1}]",
       ).default([]),
+      allowNodeInterface: ruled(
+        z
+          .boolean()
+          .describe(
+            "An Underlay may take a NIC that carries addresses of the node itself: they move to the NIC's bridge, and come back when the network goes. Default false.",
+          ),
+        "must be true or false",
+        "write it without quotes",
+      ).optional(),
     }),
     ...immutable("type", "encapsulation", "port", "vni"),
     {
       rule: "self.type == 'Overlay' || !has(self.encapsulation) && !has(self.port) && !has(self.vni)",
       message: "encapsulation, port and vni belong to an Overlay",
+      since: "1.25",
+    },
+    {
+      rule: "self.type == 'Underlay' || !has(self.allowNodeInterface)",
+      message: "allowNodeInterface belongs to an Underlay",
       since: "1.25",
     },
     {
@@ -129,6 +143,8 @@ export interface UnderlayNetwork extends Identity {
   readonly type: "Underlay";
   readonly mtu: number | undefined;
   readonly interfaces: readonly NetworkInterface[];
+  /** Whether it may take a NIC that carries addresses of the node itself. */
+  readonly allowNodeInterface: boolean;
 }
 
 /** A Network with every default filled in. */
@@ -142,7 +158,10 @@ export function parseNetwork(raw: unknown): Parsed<Network> {
   return parseObject(networkKind, raw, (identity, spec, offend): Network => {
     checkSpec(spec, offend);
     const interfaces = spec.interfaces.map(({ nodeSelector, name }) => ({ nodeSelector: nodeSelector ?? {}, name }));
-    if (spec.type === "Underlay") return { ...identity, type: "Underlay", mtu: spec.mtu, interfaces };
+    if (spec.type === "Underlay") {
+      const allowNodeInterface = spec.allowNodeInterface ?? false;
+      return { ...identity, type: "Underlay", mtu: spec.mtu, interfaces, allowNodeInterface };
+    }
     const encapsulation = spec.encapsulation ?? "VXLAN";
     const port = spec.port ?? DEFAULT_PORT[encapsulation];
     return { ...identity, type: "Overlay", encapsulation, port, vni: spec.vni ?? 1, mtu: spec.mtu, interfaces };
@@ -168,8 +187,13 @@ function checkSpec(spec: z.output<typeof specSchema>, offend: Offend): void {
     if (spec.interfaces.length === 0) {
       offend(["spec", "interfaces"], "must name the NIC that carries an Underlay", "write for example [{name: eth1}]");
     }
-  } else if (spec.encapsulation === "GRE" && spec.port !== undefined) {
-    offend(["spec", "port"], "does not exist in GRE, which runs on IP itself", "drop the field");
+  } else {
+    if (spec.allowNodeInterface !== undefined) {
+      offend(["spec", "allowNodeInterface"], "belongs to an Underlay, this is an Overlay", "drop the field");
+    }
+    if (spec.encapsulation === "GRE" && spec.port !== undefined) {
+      offend(["spec", "port"], "does not exist in GRE, which runs on IP itself", "drop the field");
+    }
   }
   const everywhere = spec.interfaces.findIndex((each) => Object.keys(each.nodeSelector ?? {}).length === 0);
   if (everywhere >= 0 && everywhere < spec.interfaces.length - 1) {

@@ -80,6 +80,15 @@ const specSchema = ruled(
         "must be a VLAN, from 1 to 4094, or 0",
         "drop the field or write 0 for untagged",
       ).optional(),
+      interSubnet: ruled(
+        z
+          .enum(["Gateway", "Direct"])
+          .describe(
+            "How pods of this Underlay subnet reach those of another. Gateway: by the physical gateways, whose packet filter decides. Direct, when both subnets say so: without them. Default Gateway.",
+          ),
+        "must be Gateway or Direct",
+        "drop the field for Gateway",
+      ).optional(),
       ranges: rangeList(
         "What may be handed out, as addresses, CIDRs or FIRST-LAST. Absent or empty: all of the CIDRs.",
       ).default([]),
@@ -185,6 +194,8 @@ export interface Subnet extends Identity {
   readonly families: readonly SubnetFamily[];
   /** Undefined: untagged. */
   readonly vlan: number | undefined;
+  /** How its pods reach those of other subnets on physical networks. */
+  readonly interSubnet: "Gateway" | "Direct";
   /** Empty: everything may be handed out. */
   readonly ranges: readonly AddressRange[];
   readonly excluded: readonly AddressRange[];
@@ -207,6 +218,7 @@ export function parseSubnet(raw: unknown): Parsed<Subnet> {
       network: spec.network,
       families,
       vlan: spec.vlan === 0 ? undefined : spec.vlan,
+      interSubnet: spec.interSubnet ?? "Gateway",
       ranges: readRanges("ranges", spec.ranges, cidrs, offend),
       excluded: readRanges("excluded", spec.excluded, cidrs, offend),
       reserved: readRanges("reserved", spec.reserved, cidrs, offend),

@@ -90,10 +90,19 @@ function networkViolations(subnet: Subnet, networks: ReadonlyMap<string, Network
     const rule = `names ${subnet.network}, which does not exist or is refused`;
     return [violation(subnet, "spec.network", rule, "create or mend that Network")];
   }
-  if (network.type === "Overlay" && subnet.vlan !== undefined) {
-    return [violation(subnet, "spec.vlan", `does not go with ${network.name}, an Overlay`, "drop the field")];
+  const violations: Violation[] = [];
+  if (network.type === "Overlay") {
+    const rule = `does not go with ${network.name}, an Overlay`;
+    if (subnet.vlan !== undefined) violations.push(violation(subnet, "spec.vlan", rule, "drop the field"));
+    if (subnet.interSubnet === "Direct") violations.push(violation(subnet, "spec.interSubnet", rule, "drop the field"));
+  } else if (subnet.isDefault) {
+    // Nodes draw their own addresses from blocks of the default subnet, and an Underlay has none.
+    const rule = `is true, but ${network.name} is an Underlay, which gives nodes no addresses of their own`;
+    const remedy =
+      "make a Subnet of an Overlay the default, and choose this one with namespaceSelector or an annotation";
+    violations.push(violation(subnet, "spec.default", rule, remedy));
   }
-  return [];
+  return violations;
 }
 
 function overlapViolations(subnet: Subnet, taken: OverlapIndex<Taken>): Violation[] {

@@ -35,6 +35,13 @@ void describe("Network", () => {
     ]);
   });
 
+  void it("takes no NIC of the node's own unless told to", () => {
+    const allowed = (spec: object): unknown =>
+      (network("n", { type: "Underlay", interfaces: [{ name: "a" }], ...spec }) as { allowNodeInterface?: boolean })
+        .allowNodeInterface;
+    assert.deepEqual([allowed({}), allowed({ allowNodeInterface: true })], [false, true]);
+  });
+
   for (const [spec, field] of [
     [undefined, "spec"],
     [{}, "spec.type"],
@@ -51,6 +58,9 @@ void describe("Network", () => {
       "spec.interfaces[0].nodeSelector.rack",
     ],
     [{ type: "Underlay" }, "spec.interfaces"],
+    [{ type: "Overlay", allowNodeInterface: false }, "spec.allowNodeInterface"],
+    [{ type: "Underlay", interfaces: [{ name: "a" }], allowNodeInterface: "yes" }, "spec.allowNodeInterface"],
+    [{ type: "Underlay", interfaces: [{ name: "a" }, { name: "b" }] }, "spec.interfaces[0]"],
     [{ type: "Underlay", interfaces: [{ name: "a" }], vni: 4 }, "spec.vni"],
   ] as const) {
     void it(`is refused at ${field}: ${JSON.stringify(spec)}`, () => {

@@ -46,11 +46,14 @@ void describe("subnets together", () => {
     const subnets = [
       subnet("a", { cidrs: ["10.0.0.0/16"], network: "gone" }),
       subnet("b", { cidrs: ["10.1.0.0/16"], vlan: 5 }),
-      subnet("c", { cidrs: ["10.2.0.0/16"], network: "wire", vlan: 5 }),
+      subnet("c", { cidrs: ["10.2.0.0/16"], network: "wire", vlan: 5, interSubnet: "Direct" }),
+      subnet("d", { cidrs: ["10.3.0.0/16"], interSubnet: "Direct" }),
+      subnet("e", { cidrs: ["10.4.0.0/16"], interSubnet: "Gateway" }),
+      subnet("f", { cidrs: ["10.5.0.0/16"], network: "wire", default: true }),
     ];
     assert.deepEqual(
       validateSubnets(subnets, { networks: [overlay, wire] }).map(({ object, field }) => `${object} ${field}`),
-      ["Subnet/a spec.network", "Subnet/b spec.vlan"],
+      ["Subnet/a spec.network", "Subnet/b spec.vlan", "Subnet/d spec.interSubnet", "Subnet/f spec.default"],
     );
     assert.deepEqual(validateSubnets(subnets), []);
   });

@@ -1,0 +1,432 @@
+/**
+ * Pods that are hosts on physical VLANs beside overlay pods: who reaches whom, by which way, and what may be seen on the
+ * wire; moves, duplicates, a NIC that loses its link, and objects that ask for what cannot be.
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { echoServer, Lab, run, until, type PodInfo } from "./lab.ts";
+import { PingStream } from "./traffic.ts";
+
+const config = `
+hosts: 1
+vlans:
+  - {id: 30, cidrs: [10.30.0.0/24, "fd00:30::/64"]}
+  - {id: 40, cidrs: [10.40.0.0/24, "fd00:40::/64"]}
+manifests:
+  - apiVersion: beyondfabric.io/v1alpha1
+    kind: Network
+    metadata: {name: overlay}
+    spec: {type: Overlay, encapsulation: VXLAN}
+  - apiVersion: beyondfabric.io/v1alpha1
+    kind: Subnet
+    metadata: {name: default}
+    spec: {network: overlay, cidrs: [10.244.0.0/16, "fd00:244::/64"], default: true}
+  - apiVersion: beyondfabric.io/v1alpha1
+    kind: Network
+    metadata: {name: wire}
+    spec: {type: Underlay, interfaces: [{name: eth2}]}
+  - apiVersion: beyondfabric.io/v1alpha1
+    kind: Subnet
+    metadata: {name: vlan30}
+    spec:
+      network: wire
+      vlan: 30
+      cidrs: [10.30.0.0/24, "fd00:30::/64"]
+      ranges: [10.30.0.50-10.30.0.99, "fd00:30::50-fd00:30::99"]
+  - apiVersion: beyondfabric.io/v1alpha1
+    kind: Subnet
+    metadata: {name: vlan40}
+    spec:
+      network: wire
+      vlan: 40
+      cidrs: [10.40.0.0/24, "fd00:40::/64"]
+      ranges: [10.40.0.50-10.40.0.99, "fd00:40::50-fd00:40::99"]
+`;
+
+/** Outside hosts: untagged beyond the gateways, on VLAN 30, on VLAN 40. */
+const outside = {
+  beyond: { name: "host-1", ipv4: "10.10.0.201", ipv6: "fd00:10::201" },
+  vlan30: { name: "host-2", ipv4: "10.30.0.202", ipv6: "fd00:30::202" },
+  vlan40: { name: "host-3", ipv4: "10.40.0.203", ipv6: "fd00:40::203" },
+};
+
+const inSubnet = (subnet: string, more: Readonly<Record<string, string>> = {}): Record<string, string> => ({
+  "beyondfabric.io/subnet": subnet,
+  ...more,
+});
+
+describe("pods on physical networks beside overlay pods", () => {
+  let lab: Lab;
+  const pods = new Map<string, PodInfo>();
+  const pod = (name: string): PodInfo => pods.get(name) ?? assert.fail(`no pod ${name}`);
+  const addresses = ({ ipv4, ipv6 }: { ipv4: string; ipv6: string }): string[] => [ipv4, ipv6];
+
+  before(async () => {
+    lab = await Lab.up("under", { nodes: 2, config });
+    const vlan30 = { annotations: inSubnet("vlan30"), run: echoServer };
+    const vlan40 = { annotations: inSubnet("vlan40"), run: echoServer };
+    const made = await lab.pods(
+      { name: "core", node: "node-1", ...vlan30 },
+      { name: "till", node: "node-1", ...vlan30 },
+      { name: "far", node: "node-2", ...vlan30 },
+      { name: "disk", node: "node-1", ...vlan40 },
+      { name: "tape", node: "node-2", ...vlan40 },
+      { name: "web", node: "node-1", run: echoServer },
+      { name: "db", node: "node-2", run: echoServer },
+    );
+    for (const each of made) pods.set(each.name, each);
+  });
+  after(() => lab?.down());
+
+  const pings = (targets: readonly string[]): string =>
+    targets.map((to) => `ping -n -c 1 -W 3 ${to} >/dev/null || echo ${to}`).join("; ");
+  const lines = (text: string): string[] => text.split("\n").filter(Boolean);
+  const talks = (targets: readonly string[]): string =>
+    targets
+      .flatMap((to) =>
+        ["TCP", "UDP"].map((kind) => {
+          const target = to.includes(":") ? `[${to}]` : to;
+          return `test "$(echo hello | timeout 5 socat -t 0.5 -T 3 - ${kind}:${target}:7000)" = hello || echo ${kind} ${to}`;
+        }),
+      )
+      .join("; ");
+
+  it("gives pods addresses of their VLAN, each an IPAddress object, with the VLAN's prefix and gateway", async () => {
+    assert.match(pod("core").ipv4, /^10\.30\.0\.[5-9]\d$/);
+    assert.match(pod("core").ipv6, /^fd00:30::[5-9]\d?$|^fd00:30::[5-9][0-9a-f]$/);
+    assert.match(pod("tape").ipv4, /^10\.40\.0\.[5-9]\d$/);
+    const { stdout } = await lab.exec("core", "ip", "-o", "-4", "address", "show", "eth0");
+    assert.ok(stdout.includes(`${pod("core").ipv4}/24`), stdout);
+    assert.match((await lab.exec("core", "ip", "route")).stdout, /default via 10\.30\.0\.1 dev eth0/);
+    const name = pod("core").ipv4.replaceAll(".", "-");
+    const claim = JSON.parse(await lab.mustKubectl("get", "ipaddresses.beyondfabric.io", name, "-o", "json")) as {
+      status: { phase: string };
+    };
+    assert.equal(claim.status.phase, "Bound");
+  });
+
+  it("says on the Node which networks are there", async () => {
+    const node = JSON.parse(await lab.mustKubectl("get", "node", "node-1", "-o", "json")) as {
+      metadata: { labels: Record<string, string> };
+      status: { conditions: { type: string; status: string; message: string }[] };
+    };
+    assert.equal(node.metadata.labels["network.beyondfabric.io/wire"], "ready");
+    const condition = node.status.conditions.find(({ type }) => type === "network.beyondfabric.io/wire");
+    assert.equal(condition?.status, "True");
+  });
+
+  it("carries ICMP from every pod to every pod, to every outside host and to both nodes, in both families", async () => {
+    const everybody = [...pods.values()];
+    const failures = await Promise.all(
+      everybody.map(async (from) => {
+        const others = everybody.filter((to) => to !== from).flatMap(addresses);
+        const targets = [...others, ...Object.values(outside).flatMap(addresses), "10.10.0.11", "10.10.0.12"];
+        return lines((await lab.exec(from.name, "sh", "-c", pings(targets))).stdout).map(
+          (to) => `${from.name} -> ${to}`,
+        );
+      }),
+    );
+    assert.deepEqual(failures.flat(), []);
+  });
+
+  it("carries TCP and UDP between every pair of pods, in both families", async () => {
+    const everybody = [...pods.values()];
+    const failures = await Promise.all(
+      everybody.map(async (from) => {
+        const others = everybody.filter((to) => to !== from).flatMap(addresses);
+        return lines((await lab.exec(from.name, "sh", "-c", talks(others))).stdout).map(
+          (to) => `${from.name} -> ${to}`,
+        );
+      }),
+    );
+    assert.deepEqual(failures.flat(), []);
+  });
+
+  it("lets outside hosts call pods directly, in both families, and leaves overlay pods alone", async () => {
+    const onWires = ["core", "till", "far", "disk", "tape"].map(pod).flatMap(addresses);
+    for (const { name } of Object.values(outside)) {
+      const reached = await lab.host(name, "sh", "-c", `${pings(onWires)}; ${talks(onWires)}`);
+      assert.deepEqual(lines(reached.stdout), [], name);
+    }
+    await lab.host("host-2", "ip", "route", "replace", "10.244.0.0/16", "via", "10.30.0.11");
+    const into = await lab.host("host-2", "ping", "-n", "-c", "1", "-W", "1", pod("web").ipv4);
+    assert.notEqual(into.code, 0, "an outside host reached an overlay pod");
+  });
+
+  it("lets a node reach its pods, from where probes come, although it has no address in their VLAN", async () => {
+    const own = ["core", "till", "disk"].map(pod).flatMap(addresses);
+    assert.deepEqual(lines((await lab.node("node-1", "sh", "-c", `${pings(own)}; ${talks(own)}`)).stdout), []);
+    const { stdout } = await lab.node("node-1", "ip", "route", "get", pod("core").ipv4);
+    assert.match(stdout, /dev fabric0/);
+  });
+
+  /** What a node puts onto the wire while something happens, one line a frame, with MACs and tags. */
+  const sentBy = async (node: string, during: () => Promise<unknown>): Promise<string[]> => {
+    const file = `/tmp/fabric-system-wire-${lab.name}`;
+    const started = await lab.node(
+      node,
+      "sh",
+      "-c",
+      `tcpdump -nnel -Q out -i eth2 >${file} 2>${file}.err </dev/null & echo $!`,
+    );
+    const pid = started.stdout.trim();
+    const reads = async (name: string): Promise<string> => (await lab.node(node, "cat", name)).stdout;
+    try {
+      await until("tcpdump listens", async () => (await reads(`${file}.err`)).includes("listening on"));
+      await during();
+    } finally {
+      await lab.node(node, "kill", "-INT", pid);
+    }
+    await until("tcpdump has written everything", async () => /packets captured/.test(await reads(`${file}.err`)));
+    const frames = lines(await reads(file)).filter((line) => /^\d\d:\d\d:\d\d/.test(line));
+    await lab.node(node, "rm", "-f", file, `${file}.err`);
+    return frames;
+  };
+
+  it("puts nothing onto the wire but what its pods say on their own VLANs", async () => {
+    const macs = new Map<string, string>();
+    for (const name of ["core", "till", "disk"]) {
+      const { stdout } = await lab.exec(name, "ip", "-o", "link", "show", "eth0");
+      macs.set(/link\/ether ([0-9a-f:]+)/.exec(stdout)![1]!, name === "disk" ? "vlan 40" : "vlan 30");
+    }
+    const frames = await sentBy("node-1", async () => {
+      await lab.exec("core", "ip", "neigh", "flush", "all");
+      const targets = [...pods.values()].filter(({ name }) => name !== "core").flatMap(addresses);
+      await lab.exec("core", "sh", "-c", pings([...targets, ...Object.values(outside).flatMap(addresses)]));
+      await lab.exec("web", "sh", "-c", pings([pod("far"), pod("tape"), pod("db")].flatMap(addresses)));
+      await lab.exec("disk", "sh", "-c", pings(addresses(outside.vlan40)));
+    });
+    assert.ok(frames.some((frame) => frame.includes(`${pod("core").ipv4} > ${pod("far").ipv4}: ICMP echo request`)));
+    for (const frame of frames) {
+      const sender = /^\S+ ([0-9a-f:]{17}) > /.exec(frame)?.[1] ?? "";
+      assert.ok(macs.has(sender), `a frame of somebody who is no pod of the node: ${frame}`);
+      assert.ok(frame.includes(`${macs.get(sender)},`), `not on its VLAN: ${frame}`);
+      assert.doesNotMatch(frame, /10\.244\.|fd00:244:|\.4789:/, `overlay traffic on the wire: ${frame}`);
+    }
+    const between = frames.filter((frame) => frame.includes(`${pod("core").ipv4} > ${pod("till").ipv4}`));
+    assert.deepEqual(between, [], "what pods of one node say to each other on one VLAN stays there");
+  });
+
+  it("sends traffic between VLANs by the physical router, whose packet filter decides", async () => {
+    const drop = [
+      "nft",
+      "add",
+      "rule",
+      "inet",
+      "firewall",
+      "forward",
+      "iifname",
+      "vlan30",
+      "oifname",
+      "vlan40",
+      "drop",
+    ];
+    assert.equal((await lab.host("router", ...drop)).code, 0);
+    const refused = await lab.exec("core", "ping", "-n", "-c", "1", "-W", "1", pod("disk").ipv4);
+    assert.notEqual(refused.code, 0, "the router's filter was passed by, on one node");
+    assert.equal((await lab.host("router", "nft", "flush", "chain", "inet", "firewall", "forward")).code, 0);
+    assert.equal((await lab.exec("core", "ping", "-n", "-c", "1", "-W", "3", pod("disk").ipv4)).code, 0);
+  });
+
+  it("reaches overlay pods without the router: it may be down", async () => {
+    const targets = [pod("web"), pod("db")].flatMap(addresses);
+    assert.equal((await lab.host("router", "ip", "link", "set", "vlan30", "down")).code, 0);
+    try {
+      await lab.exec("core", "ip", "neigh", "flush", "all");
+      assert.deepEqual(lines((await lab.exec("core", "sh", "-c", pings(targets))).stdout), []);
+      const back = await lab.exec("db", "sh", "-c", pings(addresses(pod("core"))));
+      assert.deepEqual(lines(back.stdout), []);
+      const own = await lab.node("node-1", "sh", "-c", pings(addresses(pod("core"))));
+      assert.deepEqual(lines(own.stdout), [], "the node and its pod need no router");
+    } finally {
+      await lab.host("router", "sh", "-c", "ip link set vlan30 up; ip -6 address add fd00:30::1/64 dev vlan30 nodad");
+    }
+  });
+
+  it("tells the sender when a packet is too large for an overlay pod, and what fits passes", async () => {
+    for (const target of [pod("web"), pod("db")]) {
+      const df = (size: number): Promise<{ code: number; stdout: string }> =>
+        lab.exec("core", "ping", "-n", "-M", "do", "-c", "1", "-W", "2", "-s", String(size), target.ipv4);
+      assert.equal((await df(1422)).code, 0, "a packet of 1450 bytes");
+      await lab.exec("core", "ip", "route", "flush", "cache");
+      const refused = await df(1472);
+      assert.notEqual(refused.code, 0);
+      assert.match(refused.stdout, /Frag needed and DF set \(mtu = 1450\)/);
+      // The pod's kernel has learned the path's MTU: full-size datagrams arrive from now on, in fragments.
+      const bytes = "head -c 4000 /dev/zero | tr '\\0' x";
+      const echo = await lab.exec(
+        "core",
+        "sh",
+        "-c",
+        `${bytes} | timeout 5 socat -b 8000 -t 1 - UDP:${target.ipv4}:7000 | wc -c`,
+      );
+      assert.equal(echo.stdout.trim(), "4000", `UDP to ${target.name}`);
+      const six = await lab.exec(
+        "core",
+        "sh",
+        "-c",
+        `${bytes} | timeout 5 socat -b 8000 -t 1 - UDP:[${target.ipv6}]:7000 | wc -c`,
+      );
+      const again = await lab.exec(
+        "core",
+        "sh",
+        "-c",
+        `${bytes} | timeout 5 socat -b 8000 -t 1 - UDP:[${target.ipv6}]:7000 | wc -c`,
+      );
+      assert.ok(
+        [six, again].some(({ stdout }) => stdout.trim() === "4000"),
+        `UDP to ${target.name} in IPv6`,
+      );
+    }
+  });
+
+  it("spends full frames on the wire", async () => {
+    const full = await lab.exec("core", "ping", "-n", "-M", "do", "-c", "1", "-W", "3", "-s", "1472", pod("far").ipv4);
+    assert.equal(full.code, 0, full.stdout);
+  });
+
+  it("drops what a pod says in another's name, on its VLAN too", async () => {
+    await lab.exec("till", "ip", "address", "add", "10.30.0.99/24", "dev", "eth0");
+    const forged = await lab.exec("till", "ping", "-n", "-c", "1", "-W", "1", "-I", "10.30.0.99", outside.vlan30.ipv4);
+    assert.notEqual(forged.code, 0);
+    const seen = await lab.host("host-2", "ip", "neigh", "show", "10.30.0.99");
+    assert.doesNotMatch(seen.stdout, /lladdr/, "a forged ARP reached the wire");
+    await lab.exec("till", "ip", "address", "del", "10.30.0.99/24", "dev", "eth0");
+  });
+
+  it("brings a fixed address to another node: outside hosts reach it again within a second", async () => {
+    const annotations = inSubnet("vlan30", { "beyondfabric.io/ip": "10.30.0.60,fd00:30::60" });
+    const [before] = await lab.pods({ name: "wander", node: "node-1", annotations, run: echoServer });
+    assert.deepEqual([before?.ipv4, before?.ipv6], ["10.30.0.60", "fd00:30::60"]);
+    assert.equal((await lab.host("host-2", "ping", "-n", "-c", "1", "-W", "3", "10.30.0.60")).code, 0);
+    await lab.deletePods("wander");
+    await lab.pods({ name: "wander", node: "node-2", annotations, run: echoServer });
+    const begun = Date.now();
+    const reached = await lab.host(
+      "host-2",
+      "sh",
+      "-c",
+      "for i in $(seq 50); do ping -n -c 1 -W 1 10.30.0.60 && exit 0; done; exit 1",
+    );
+    assert.equal(reached.code, 0);
+    assert.ok(Date.now() - begun < 3000, `it took ${Date.now() - begun} ms, a second and the time of the command`);
+    assert.equal((await lab.host("host-2", "ping", "-n", "-c", "1", "-W", "3", "fd00:30::60")).code, 0);
+  });
+
+  it("finds an address that a machine uses already, and says whose it is", async () => {
+    await lab.host("host-2", "ip", "address", "add", "10.30.0.70/24", "dev", "eth0");
+    const { stdout } = await lab.host("host-2", "cat", "/sys/class/net/eth0/address");
+    const mac = stdout.trim();
+    const annotations = inSubnet("vlan30", { "beyondfabric.io/ip": "10.30.0.70" });
+    await lab.apply({
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "late", annotations },
+      spec: {
+        nodeName: "node-2",
+        terminationGracePeriodSeconds: 0,
+        containers: [{ name: "main", image: "host", command: ["sleep", "infinity"] }],
+      },
+    });
+    await until("an Event names the MAC that answered", async () => {
+      const events = await lab.mustKubectl("get", "events", "-o", "json");
+      const { items } = JSON.parse(events) as {
+        items: { reason: string; message: string; involvedObject: { name: string } }[];
+      };
+      return items.some(
+        ({ reason, message, involvedObject }) =>
+          reason === "AddressConflict" && involvedObject.name === "late" && message.includes(mac),
+      );
+    });
+    await lab.host("host-2", "ip", "address", "del", "10.30.0.70/24", "dev", "eth0");
+    const late = await lab.podReady("late", "default", 60_000);
+    assert.equal(late.ipv4, "10.30.0.70");
+
+    // From now on whoever takes the address is reported as well.
+    await lab.host("host-2", "ip", "address", "add", "10.30.0.70/24", "dev", "eth0");
+    await lab.host("host-2", "ping", "-n", "-c", "1", "-W", "1", "-I", "10.30.0.70", pod("core").ipv4);
+    await until("the duplicate is reported", async () => {
+      const { stdout: text } = await lab.kubectl("get", "events", "-o", "json");
+      const { items } = JSON.parse(text) as { items: { reason: string; message: string }[] };
+      return items.some(({ reason, message }) => reason === "AddressConflict" && message.includes("as well"));
+    });
+    await lab.host("host-2", "ip", "address", "del", "10.30.0.70/24", "dev", "eth0");
+  });
+
+  it("survives the agent and the switch: what has entries goes on, the rest comes back", async () => {
+    const stream = await PingStream.start(lab, "core", outside.vlan30.ipv4);
+    await lab.component("node-1", "agent", "kill");
+    await until("the agent is back", async () => (await lab.status("node-1")).ready, 60_000);
+    const figures = await stream.stop();
+    assert.equal(figures.lost, 0, JSON.stringify(figures));
+    await lab.component("node-1", "vswitchd", "kill");
+    await until(
+      "pods on wires and overlay pods are reached again",
+      async () => {
+        const targets = [outside.vlan30.ipv4, outside.beyond.ipv6, pod("far").ipv4, pod("db").ipv4, pod("tape").ipv6];
+        return lines((await lab.exec("core", "sh", "-c", pings(targets))).stdout).length === 0;
+      },
+      60_000,
+    );
+  });
+
+  it("says so when the NIC has no link, refuses pods, and takes them when it is back", async () => {
+    const plug = (state: "up" | "down"): Promise<{ code: number }> =>
+      run("ip", ["-n", `${lab.name}-wire`, "link", "set", "t2", state]);
+    const label = async (): Promise<string> => {
+      const path = "jsonpath={.metadata.labels.network\\.beyondfabric\\.io/wire}";
+      return (await lab.mustKubectl("get", "node", "node-2", "-o", path)).trim();
+    };
+    assert.equal((await plug("down")).code, 0);
+    await until("the Node says that the link is down", async () => (await label()) === "down");
+    await lab.apply({
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "early", annotations: inSubnet("vlan30") },
+      spec: {
+        nodeName: "node-2",
+        terminationGracePeriodSeconds: 0,
+        containers: [{ name: "main", image: "host", command: ["sleep", "infinity"] }],
+      },
+    });
+    await until("the pod is told why it waits", async () => {
+      const { stdout } = await lab.kubectl("get", "events", "-o", "json");
+      return stdout.includes("interface eth2 of node node-2 has no link");
+    });
+    const overlay = await lab.pods({ name: "meanwhile", node: "node-2" });
+    assert.equal(overlay.length, 1, "overlay pods start all the same");
+    assert.equal((await plug("up")).code, 0);
+    await until("the Node says that the network is ready", async () => (await label()) === "ready");
+    const early = await lab.podReady("early", "default", 60_000);
+    assert.equal(
+      (await lab.exec("early", "ping", "-n", "-c", "1", "-W", "3", outside.vlan30.ipv4)).code,
+      0,
+      early.ipv4,
+    );
+    assert.equal((await lab.exec("far", "ping", "-n", "-c", "1", "-W", "3", outside.vlan30.ipv4)).code, 0);
+  });
+
+  it("refuses networks and subnets that cannot be, with the remedy", async () => {
+    const object = (kind: string, name: string, spec: object): object => ({
+      apiVersion: "beyondfabric.io/v1alpha1",
+      kind,
+      metadata: { name },
+      spec,
+    });
+    await lab.apply(
+      object("Network", "second", { type: "Underlay", interfaces: [{ name: "eth2" }] }),
+      object("Network", "own", { type: "Underlay", interfaces: [{ name: "eth1" }] }),
+      object("Subnet", "overlapping", { network: "wire", vlan: 50, cidrs: ["10.30.0.128/25"] }),
+    );
+    await until("the overlap is told", async () => {
+      const text = await lab.mustKubectl("get", "subnet", "overlapping", "-o", "json");
+      return text.includes("which overlaps 10.30.0.0/24 of Subnet vlan30");
+    });
+    await until("the NIC of the node itself is refused", async () => {
+      const text = await lab.mustKubectl("get", "node", "node-1", "-o", "json");
+      return text.includes("of the node itself") && text.includes("allowNodeInterface: true");
+    });
+    await lab.mustKubectl("delete", "network", "second", "own");
+    await lab.mustKubectl("delete", "subnet", "overlapping", "--wait=false");
+  });
+});
