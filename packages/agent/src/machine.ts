@@ -4,7 +4,6 @@
  */
 import { createHash } from "node:crypto";
 import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
-import { linkLocal, routerAddress, routerMac } from "@beyondfabric/datapath";
 import type { Subnet } from "@beyondfabric/kube/kinds";
 import type { Cidr, Ip } from "@beyondfabric/packet";
 import type { AgentConfig } from "./config.ts";
@@ -175,12 +174,9 @@ export class Machine {
     if (hostPort === undefined || hostPort < 0 || host?.mac_in_use === undefined) return;
     session.setBase({
       ports: { host: hostPort, tunnel: tunnelPort ?? 0, hostMac: host.mac_in_use },
-      gateways: [
-        ...topology()
-          .facts.filter(({ wire }) => wire === undefined)
-          .map(({ gateway }) => gateway),
-        ...routers,
-      ],
+      gateways: topology()
+        .facts.filter(({ wire }) => wire === undefined)
+        .map(({ gateway }) => gateway),
       wires,
       ...(wires.length === 0 ? {} : { overlayMtu: this.podMtu }),
       vnis: tunnelPort === undefined || tunnelPort < 0 ? [] : topology().vnis,
@@ -219,9 +215,6 @@ export class Machine {
     };
   }
 }
-
-/** The router of overlays where every pod finds it, also one whose gateway is a machine on a wire. */
-const routers: readonly Ip[] = [routerAddress, linkLocal(routerMac)];
 
 function overlaySubnets({ subnets, underlays }: Topology): { cidr: Cidr; gateway: Ip; natOutgoing: boolean }[] {
   const physical = new Set(underlays.map(({ name }) => name));

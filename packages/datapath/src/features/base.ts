@@ -16,6 +16,7 @@ import {
 } from "../match.ts";
 import { defineFlow, tables, type FlowDefinition } from "../pipeline.ts";
 import { load, slice, sourceClass, verdictCode } from "../registers.ts";
+import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
 import { fitFlows, uplinkForwardFlows, wireFlows, type Wire } from "./wire.ts";
 
@@ -121,7 +122,9 @@ function overlayGuardFlows({ ports }: BaseFacts): Flow[] {
 
 function responderFlows({ gateways, wires = [], ports }: BaseFacts): Flow[] {
   const flows: Flow[] = [];
-  const answered = [...gateways, ...wires.flatMap(({ nodeAddresses }) => nodeAddresses)];
+  // Pods of wires ask for the router by addresses of its own: their gateway is a machine.
+  const routers = wires.length === 0 ? [] : [routerAddress, linkLocal(routerMac)];
+  const answered = [...gateways, ...routers, ...wires.flatMap(({ nodeAddresses }) => nodeAddresses)];
   const mac = macToBigInt(routerMac);
   for (const gateway of answered) {
     const address = ipToBigInt(gateway);

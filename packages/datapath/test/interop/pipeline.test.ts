@@ -184,6 +184,16 @@ describe("a pod on a wire", () => {
     assert.match(text, /IN_PORT/);
   });
 
+  test("the router of the overlays is answered for too, at addresses that no wire has", async () => {
+    const { text } = await trace(`${member},${all},${arp(1, memberMac, "10.30.0.50", "169.254.1.1")}`);
+    assert.match(text, new RegExp(`Final flow: .*dl_src=${router},dl_dst=${memberMac}`));
+    const six = await trace(
+      `${member},dl_dst=33:33:ff:00:00:01,${solicitation},ipv6_src=fd00:30::50,ipv6_dst=ff02::1:ff00:1,nd_target=fe80::cfa:b0ff:fe00:1,nd_sll=${memberMac}`,
+    );
+    assert.match(six.text, new RegExp(`Final flow: .*dl_src=${router},dl_dst=${memberMac}`));
+    assert.match(six.text, /IN_PORT/);
+  });
+
   test("straight to a machine of another VLAN: its tag, its MAC", async () => {
     const { text, actions } = await trace(`${member},dl_dst=${neighbour},ip,nw_src=10.30.0.50,nw_dst=10.40.0.60`);
     assert.match(actions, /set\(eth\(dst=0a:58:0a:28:00:3c\)\),push_vlan\(vid=40,pcp=0\)/, text);
