@@ -45,14 +45,17 @@ function decideEgress(question: Question, facts: Facts): Decision {
   } else if (from.at === "outside") {
     dependsOn.push("subnets");
     sourceCube = facts.outsidePrefix(source);
-  } else if (from.at !== "this-node" && !(from.at === "wire" && facts.isOwnAddress(source))) {
+  } else if (from.at === "wire") {
+    // The answer of a machine there: the pod left through the node, and comes back so.
+    dependsOn.push("subnets");
+  } else if (from.at !== "this-node") {
     if (from.at === "unowned" || from.at === "absent") dependsOn.push("blocks");
     return deny(
       "source-forwarded",
       `node ${facts.node} forwards a packet whose source ${source} lies in a cluster subnet and is not the node's own`,
     );
   }
-  const stranger = from.at === "outside";
+  const stranger = from.at === "outside" || from.at === "wire";
   const allow = (reason: Reason, explanation: string, way: Way, wider: Partial<Cube> = {}): Decision => ({
     verdict: "allow",
     reason,

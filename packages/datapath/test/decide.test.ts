@@ -161,7 +161,7 @@ const wireCases: Case[] = [
   {
     name: "the node, from its address on that wire",
     question: host("10.30.0.11", "10.30.0.50"),
-    expect: "allow local to-local-pod",
+    expect: "allow local from-outside",
     cube: "10.30.0.11/32 10.30.0.50/32",
   },
   {
@@ -171,8 +171,19 @@ const wireCases: Case[] = [
     cube: "172.31.0.11/32 10.30.0.50/32",
   },
   {
-    name: "the node forwarding a machine of a wire",
-    question: host("10.30.0.202", "10.30.0.50"),
+    name: "the answer of a machine of a wire to an overlay pod",
+    question: host("10.30.0.202", "10.244.1.5"),
+    expect: "allow local from-outside",
+    cube: "10.30.0.202/32 10.244.1.5/32",
+  },
+  {
+    name: "a machine of a wire through this node to a pod elsewhere",
+    question: host("10.30.0.202", "10.244.2.5"),
+    expect: "deny stranger-to-remote",
+  },
+  {
+    name: "the node forwarding a pod of a wire",
+    question: host("10.30.0.60", "10.244.1.5"),
     expect: "deny source-forwarded",
   },
   {

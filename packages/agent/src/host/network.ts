@@ -32,25 +32,31 @@ export interface UplinkAddresses {
 export class HostNetwork {
   readonly #socket: RouteSocket;
   readonly #logger: Logger;
+  readonly #netns: string | undefined;
   #appliedRuleset = "";
   #rulesetSeen = 0;
 
-  constructor(socket: RouteSocket, logger: Logger) {
+  /** @param netns path of the namespace that the socket is of; by default the agent's own */
+  constructor(socket: RouteSocket, logger: Logger, netns?: string) {
     this.#socket = socket;
     this.#logger = logger;
+    this.#netns = netns;
   }
 
   /** Makes the node's side as declared. False when `fabric0` is not there yet. */
   async ensure(facts: HostNetworkFacts): Promise<boolean> {
     const link = await this.#socket.findLink(facts.hostInterface);
     if (link === undefined) return false;
-    setSysctls({
-      "ipv4/ip_forward": 1,
-      "ipv6/conf/all/forwarding": 1,
-      [`ipv4/conf/${facts.hostInterface}/rp_filter`]: 0,
-      [`ipv6/conf/${facts.hostInterface}/accept_dad`]: 0,
-      [`ipv6/conf/${facts.hostInterface}/accept_ra`]: 0,
-    });
+    setSysctls(
+      {
+        "ipv4/ip_forward": 1,
+        "ipv6/conf/all/forwarding": 1,
+        [`ipv4/conf/${facts.hostInterface}/rp_filter`]: 0,
+        [`ipv6/conf/${facts.hostInterface}/accept_dad`]: 0,
+        [`ipv6/conf/${facts.hostInterface}/accept_ra`]: 0,
+      },
+      this.#netns,
+    );
     for (const nic of facts.captured) await this.#silence(nic);
     if (link.mtu !== facts.mtu || !link.up) await this.#socket.setLink(link.index, { mtu: facts.mtu, up: true });
     await this.#ensureAddresses(link.index, facts.nodeAddresses);
@@ -65,7 +71,7 @@ export class HostNetwork {
     if (link === undefined) return;
     // What has not moved to the bridge yet would be gone for good.
     if ((await this.#socket.listAddresses(link.index)).some(({ scope }) => scope === "global")) return;
-    setSysctls({ [`ipv4/conf/${nic}/arp_ignore`]: 8, [`ipv6/conf/${nic}/disable_ipv6`]: 1 });
+    setSysctls({ [`ipv4/conf/${nic}/arp_ignore`]: 8, [`ipv6/conf/${nic}/disable_ipv6`]: 1 }, this.#netns);
   }
 
   async #ensureAddresses(dev: number, wanted: readonly Ip[]): Promise<void> {
@@ -149,7 +155,7 @@ export class HostNetwork {
   async releaseUplink(nic: string, bridge: string): Promise<void> {
     const [from, to] = await Promise.all([this.#socket.findLink(bridge), this.#socket.findLink(nic)]);
     if (from === undefined || to === undefined) return;
-    setSysctls({ [`ipv4/conf/${nic}/arp_ignore`]: 0, [`ipv6/conf/${nic}/disable_ipv6`]: 0 });
+    setSysctls({ [`ipv4/conf/${nic}/arp_ignore`]: 0, [`ipv6/conf/${nic}/disable_ipv6`]: 0 }, this.#netns);
     if (!to.up) await this.#socket.setLink(to.index, { up: true });
     const { addresses } = await moveAddresses(this.#socket, from.index, to.index);
     if (addresses.length > 0) this.#logger.info({ nic, bridge, addresses }, "gave the NIC its addresses back");
