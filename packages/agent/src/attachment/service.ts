@@ -19,6 +19,7 @@ import type { Logger } from "../log.ts";
 import { AgentError } from "../errors.ts";
 import type { SwitchTables } from "../switch/database.ts";
 import type { Resident } from "../underlay/physical-networks.ts";
+import { asCniError, retryRemedy } from "./cni-refusal.ts";
 import { Departures } from "./departures.ts";
 import { hostInterfaceName, insertPodPort, localPortOf, podPorts, PortNumbers, type PodPort } from "./ports.ts";
 import { checkPodInterface, makePodPair, removeHostInterface, setUpPodEnd, type Kernel } from "./wiring.ts";
@@ -477,8 +478,6 @@ async function allOf(work: readonly Promise<unknown>[]): Promise<void> {
   }
 }
 
-const retryRemedy = "the runtime tries again by itself; if it stays, see the log of fabric-node";
-
 function sourcesOf(port: PodPort): string {
   return port.allowedSources.map(formatCidr).join();
 }
@@ -490,45 +489,4 @@ function residentOf(port: PodPort): Resident {
 
 function keyOf(port: PodPort): string {
   return `${port.container}/${port.ifname}`;
-}
-
-/** What mends itself when others have done their part. */
-const waits: ReadonlySet<string> = new Set(["AGENT_API_NEEDED", "AGENT_GRANT_PENDING"]);
-
-/** What the database client says when Open vSwitch is away, or went away in the middle. */
-const absences: ReadonlySet<string> = new Set([
-  "OVSDB_DISCONNECTED",
-  "OVSDB_FATE_UNKNOWN",
-  "OVSDB_TIMEOUT",
-  "OVSDB_SWITCH_TIMEOUT",
-]);
-
-function asCniError(error: unknown): CniError {
-  if (error instanceof CniError) return error;
-  const { message, code } = error as { message?: string; code?: string };
-  if (code === "LINK_NO_NAMESPACE")
-    return new CniError(CNI_CODE.noNamespace, message ?? "", retryRemedy, { cause: error });
-  if (code === "LINK_EXISTS")
-    return new CniError(CNI_CODE.interfaceExists, message ?? "", retryRemedy, { cause: error });
-  if (code === "AGENT_NETWORK_ABSENT" || code === "AGENT_ADDRESS_CONFLICT") {
-    return new CniError(
-      code === "AGENT_NETWORK_ABSENT" ? CNI_CODE.tryAgainLater : CNI_CODE.noAddress,
-      `${code}: ${message}`,
-      retryRemedy,
-      { cause: error },
-    );
-  }
-  if (code?.startsWith("IPAM_") === true || code === "AGENT_NO_SUBNET") {
-    const remedy = "`kubectl get ipaddresses.beyondfabric.io,addressblocks` shows who has what";
-    return new CniError(CNI_CODE.noAddress, `${code}: ${message}`, remedy, { cause: error });
-  }
-  if (code !== undefined && (code.startsWith("KUBE_") || waits.has(code))) {
-    return new CniError(CNI_CODE.tryAgainLater, `${code}: ${message}`, retryRemedy, { cause: error });
-  }
-  if (code !== undefined && absences.has(code))
-    return new CniError(CNI_CODE.tryAgainLater, `Open vSwitch does not answer: ${code}: ${message}`, retryRemedy, {
-      cause: error,
-    });
-  const text = message ?? String(error);
-  return new CniError(CNI_CODE.internal, code === undefined ? text : `${code}: ${text}`, retryRemedy, { cause: error });
 }
