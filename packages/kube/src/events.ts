@@ -17,7 +17,10 @@ export interface EventRecorderOptions {
   readonly component: string;
   readonly node: string;
   readonly onError: (error: unknown) => void;
-  /** Same event at most once in this time (ms); the rest is counted. Default 10,000. */
+  /**
+   * Same event at most once in this time (ms); the rest is counted, and the newest of it is sent when the time is over.
+   * Default 10,000.
+   */
   readonly interval?: number;
 }
 
@@ -28,6 +31,10 @@ interface Series {
   sent: number;
   created: boolean;
   busy: boolean;
+  /** Sends what has happened meanwhile; set while something has. */
+  later: NodeJS.Timeout | undefined;
+  /** What was said last. */
+  newest: { readonly target: EventTarget; readonly type: string; readonly reason: string; readonly message: string };
 }
 
 const maxSeries = 1000;
@@ -49,25 +56,43 @@ export class EventRecorder {
   record(target: EventTarget, type: "Normal" | "Warning", reason: string, message: string): void {
     const key = `${target.kind}/${target.namespace ?? ""}/${target.name}/${target.uid ?? ""}/${reason}`;
     const now = Date.now();
+    const newest = { target, type, reason, message: message.slice(0, 1024) };
     let series = this.#series.get(key);
     if (series === undefined) {
       const oldest = this.#series.keys().next();
       if (this.#series.size >= maxSeries && oldest.done !== true) this.#series.delete(oldest.value);
       const about = target.name.slice(0, maxNamePart).replace(/[-.]+$/, "");
       const name = `${about}.${now.toString(16)}${Math.floor(Math.random() * 0x10000).toString(16)}`;
-      series = { name, first: new Date(now).toISOString(), count: 0, sent: 0, created: false, busy: false };
+      const first = new Date(now).toISOString();
+      series = { name, first, count: 0, sent: 0, created: false, busy: false, later: undefined, newest };
       this.#series.set(key, series);
     }
     series.count++;
-    if (series.busy || this.#underWay >= maxUnderWay || now - series.sent < (this.#options.interval ?? 10_000)) return;
-    series.sent = now;
-    series.busy = true;
-    this.#underWay++;
-    void this.#send(series, target, type, reason, message.slice(0, 1024));
+    series.newest = newest;
+    this.#sendInTime(series);
   }
 
-  async #send(series: Series, target: EventTarget, type: string, reason: string, message: string): Promise<void> {
+  #sendInTime(series: Series): void {
+    const wait = series.sent + (this.#options.interval ?? 10_000) - Date.now();
+    if (wait > 0) {
+      // Nobody may say it again: what is said now must not be lost for having come too soon.
+      series.later ??= setTimeout(() => {
+        series.later = undefined;
+        this.#sendInTime(series);
+      }, wait).unref();
+      return;
+    }
+    if (series.busy || this.#underWay >= maxUnderWay) return;
+    series.sent = Date.now();
+    series.busy = true;
+    this.#underWay++;
+    void this.#send(series);
+  }
+
+  async #send(series: Series): Promise<void> {
     const { client, component, node } = this.#options;
+    const { target, type, reason, message } = series.newest;
+    const { count } = series;
     const namespace = target.namespace ?? "default";
     const time = (iso: string): string => iso.replace(/\.\d+Z$/, "Z");
     const last = time(new Date().toISOString());
@@ -86,7 +111,7 @@ export class EventRecorder {
           reportingInstance: node,
           firstTimestamp: time(series.first),
           lastTimestamp: last,
-          count: series.count,
+          count,
         } as object);
       } catch (error) {
         // The answer to an earlier attempt was lost.
@@ -96,7 +121,7 @@ export class EventRecorder {
     };
     try {
       if (!series.created) return await create();
-      const patch = { count: series.count, lastTimestamp: last, message };
+      const patch = { count, lastTimestamp: last, message };
       await client
         .patch(eventResource, series.name, patch, { namespace, kind: "merge" })
         .catch(async (error: unknown) => {
@@ -109,6 +134,7 @@ export class EventRecorder {
     } finally {
       series.busy = false;
       this.#underWay--;
+      if (series.count > count) this.#sendInTime(series);
     }
   }
 }

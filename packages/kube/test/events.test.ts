@@ -137,6 +137,18 @@ describe("EventRecorder", () => {
     assert.equal(server.received.length, 2);
   });
 
+  it("sends what came too soon when the time is over, if nobody says it again", async () => {
+    const events = recorder(100);
+    events.record(pod, "Warning", "Conflict", "one machine has it");
+    await until("one request", () => server.received.length === 1);
+    events.record(pod, "Warning", "Conflict", "another has it as well");
+    await until("another request", () => server.received.length === 2);
+    assert.deepEqual(
+      [server.received[1]!.method, body(1).message, body(1).count],
+      ["PATCH", "another has it as well", 2],
+    );
+  });
+
   it("tells a pod from its successor of the same name", async () => {
     const events = recorder(60_000);
     events.record(pod, "Warning", "Flood", "the first");
