@@ -55,6 +55,8 @@ export class Sandbox {
   readonly logDirectory: string;
   #attachment: Attachment | undefined;
   #configuration: NetworkConfiguration | undefined;
+  /** What failed ADDs may have left behind, because the DEL after them failed too. */
+  readonly #remains: { readonly configuration: NetworkConfiguration; readonly attachment: Attachment }[] = [];
   #result: CniResult | undefined;
 
   constructor(host: SandboxHost, pod: Pod) {
@@ -72,7 +74,7 @@ export class Sandbox {
     return this.#result === undefined ? [] : resultAddresses(this.#result);
   }
 
-  /** Creates the namespace and attaches it. After a failure nothing of it is left, and it may be tried again. */
+  /** Creates the namespace and attaches it. After a failure it may be tried again; what is left of it goes first. */
   async create(): Promise<void> {
     await mkdir(this.logDirectory, { recursive: true });
     if (this.#pod.spec.hostNetwork !== true) await this.#attach();
@@ -111,6 +113,7 @@ export class Sandbox {
       this.#attachment = undefined;
       this.#result = undefined;
     }
+    await this.#removeRemains();
     await this.discard();
   }
 
@@ -129,6 +132,7 @@ export class Sandbox {
         `cni plugin not initialized: no network configuration in ${this.#host.cni.confDirectory}; the node's agent writes it when it starts`,
       );
     }
+    await this.#removeRemains();
     await deleteNamespace(this.namespace);
     await runChecked(["ip", "netns", "add", this.namespace]);
     const attachment: Attachment = {
@@ -145,10 +149,19 @@ export class Sandbox {
       this.#attachment = attachment;
       this.#configuration = configuration;
     } catch (error) {
-      // A runtime calls DEL after a failed ADD; that this fails too changes nothing about the reason.
-      await cniDel(this.#host.cni, configuration, attachment).catch(() => undefined);
+      // A runtime calls DEL after a failed ADD; that this fails too changes nothing about the reason, but it has to be repeated.
+      await cniDel(this.#host.cni, configuration, attachment).catch(() => {
+        this.#remains.push({ configuration, attachment });
+      });
       await deleteNamespace(this.namespace);
       throw error;
+    }
+  }
+
+  async #removeRemains(): Promise<void> {
+    for (let first = this.#remains[0]; first !== undefined; first = this.#remains[0]) {
+      await cniDel(this.#host.cni, first.configuration, first.attachment);
+      this.#remains.shift();
     }
   }
 
