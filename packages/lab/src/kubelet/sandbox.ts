@@ -56,7 +56,7 @@ export class Sandbox {
   #attachment: Attachment | undefined;
   #configuration: NetworkConfiguration | undefined;
   /** What failed ADDs may have left behind, because the DEL after them failed too. */
-  readonly #remains: { readonly configuration: NetworkConfiguration; readonly attachment: Attachment }[] = [];
+  readonly #remains: Attachment[] = [];
   #result: CniResult | undefined;
 
   constructor(host: SandboxHost, pod: Pod) {
@@ -113,7 +113,8 @@ export class Sandbox {
       this.#attachment = undefined;
       this.#result = undefined;
     }
-    await this.#removeRemains();
+    const configuration = await readNetworkConfiguration(this.#host.cni.confDirectory);
+    if (configuration !== undefined) await this.#removeRemains(configuration);
     await this.discard();
   }
 
@@ -132,7 +133,7 @@ export class Sandbox {
         `cni plugin not initialized: no network configuration in ${this.#host.cni.confDirectory}; the node's agent writes it when it starts`,
       );
     }
-    await this.#removeRemains();
+    await this.#removeRemains(configuration);
     await deleteNamespace(this.namespace);
     await runChecked(["ip", "netns", "add", this.namespace]);
     const attachment: Attachment = {
@@ -150,17 +151,16 @@ export class Sandbox {
       this.#configuration = configuration;
     } catch (error) {
       // A runtime calls DEL after a failed ADD; that this fails too changes nothing about the reason, but it has to be repeated.
-      await cniDel(this.#host.cni, configuration, attachment).catch(() => {
-        this.#remains.push({ configuration, attachment });
-      });
+      await cniDel(this.#host.cni, configuration, attachment).catch(() => this.#remains.push(attachment));
       await deleteNamespace(this.namespace);
       throw error;
     }
   }
 
-  async #removeRemains(): Promise<void> {
+  /** An ADD that failed left no configuration to keep: today's is asked, which may be the one that was mended. */
+  async #removeRemains(configuration: NetworkConfiguration): Promise<void> {
     for (let first = this.#remains[0]; first !== undefined; first = this.#remains[0]) {
-      await cniDel(this.#host.cni, first.configuration, first.attachment);
+      await cniDel(this.#host.cni, configuration, first);
       this.#remains.shift();
     }
   }
