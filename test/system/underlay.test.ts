@@ -352,7 +352,7 @@ describe("pods on physical networks beside overlay pods", () => {
     await until("the duplicate is reported", async () => {
       const { stdout: text } = await lab.kubectl("get", "events", "-o", "json");
       const { items } = JSON.parse(text) as { items: { reason: string; message: string }[] };
-      return items.some(({ reason, message }) => reason === "AddressConflict" && message.includes("as well"));
+      return items.some(({ reason, message }) => reason === "AddressDuplicate" && message.includes(mac));
     });
     await lab.host("host-2", "ip", "address", "del", "10.30.0.70/24", "dev", "eth0");
   });

@@ -386,7 +386,7 @@ export class FabricNode {
     const message = `address ${address} of Subnet ${subnet} is used on the wire by the machine with MAC ${mac} as well; take it from that machine, or delete the pod and put the address into spec.excluded of the Subnet`;
     if (!this.#conflicts.isNew(`${address} ${mac}`, performance.now())) return;
     this.#logger.error({ pod: `${pod.namespace}/${pod.name}`, address, mac }, "an address is used twice");
-    this.#addressing.addressEvents.conflict(pod, [address], message);
+    this.#addressing.addressEvents.duplicate(pod, address, message);
   }
 
   async #ensureHost(): Promise<void> {

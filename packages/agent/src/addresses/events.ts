@@ -57,6 +57,12 @@ export class AddressEvents {
     }
   }
 
+  /** A machine outside uses the address of a pod that runs. */
+  duplicate(pod: PodName, address: Ip, message: string): void {
+    this.#recorder.record(ofPod(pod), "Warning", "AddressDuplicate", message);
+    this.#recorder.record(ofAddress({ address }), "Warning", "AddressDuplicate", message);
+  }
+
   /** The pod waits for the owner of the block around an address. */
   pending(pod: PodName, message: string): void {
     this.#recorder.record(ofPod(pod), "Normal", "AddressPending", message);
