@@ -30,6 +30,7 @@ export {
   openingsText,
   passingRules,
   portRangeText,
+  sameOpenings,
   uniteOpenings,
   type Opening,
   type Openings,

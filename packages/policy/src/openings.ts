@@ -52,6 +52,22 @@ export function isClosed(openings: Openings): boolean {
   return openings.kind === "ports" && protocols.every((protocol) => openings[protocol].length === 0);
 }
 
+/** Whether the same packets pass, by whichever rules. */
+export function sameOpenings(a: Openings, b: Openings): boolean {
+  if (a.kind === "everything" || b.kind === "everything") return a.kind === b.kind;
+  return protocols.every((protocol) => rangesText(a[protocol]) === rangesText(b[protocol]));
+}
+
+/** Ranges that touch are one, whoever opened them. */
+function rangesText(openings: readonly Opening[]): string {
+  let text = "";
+  for (const [place, { first, last }] of openings.entries()) {
+    if (place === 0 || openings[place - 1]!.last + 1 !== first) text += `${place === 0 ? "" : ","}${first}-`;
+    if (place + 1 === openings.length || openings[place + 1]!.first !== last + 1) text += last;
+  }
+  return text;
+}
+
 /** What both let pass; the rules of both. */
 export function intersectOpenings(before: Openings, after: Openings): Openings {
   if (before.kind === "everything") {
