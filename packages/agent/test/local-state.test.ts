@@ -115,7 +115,7 @@ describe("the local state", () => {
       fc.property(
         fc.oneof(
           fc.string(),
-          anything.map(String),
+          fc.oneof(fc.double(), fc.boolean(), fc.constant(null)).map(String),
           anything.map((value) => JSON.stringify(value)),
           changed,
         ),
