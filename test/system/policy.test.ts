@@ -189,7 +189,9 @@ describe("NetworkPolicies between pods of three nodes, in both families", () => 
     await lab.exec("y/b", process.execPath, peer, "probe", JSON.stringify(probes), "500");
     await until("the refusal is told", async () => {
       const { stdout } = await lab.fabricctl(infos.get("x/a")!.node, "denials");
-      return /y\/b \([\d.]+\) +x\/a \([\d.]+\) +(any|81\/TCP) +ingress of x\/a: x\/web/.test(stdout);
+      const isTold = /y\/b \([\d.]+\) +x\/a \([\d.]+\) +(any|81\/TCP) +ingress of x\/a: x\/web/.test(stdout);
+      if (!isTold) throw new Error(stdout);
+      return true;
     });
   });
 

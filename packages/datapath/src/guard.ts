@@ -99,13 +99,15 @@ function localEnds(question: Question, routed: Allowed, facts: Facts): LocalEnd[
 
 /** Undefined while it is not known who holds an address of the cluster: such an address is never a stranger's. */
 function partyAt(address: Ip, facts: Facts): Party | undefined {
+  // In the order in which addresses are located: a prefix outside of the subnets is judged as one.
+  if (facts.isOwnAddress(address)) return { kind: "node", address, node: facts.node };
+  const subnet = facts.subnetOf(address);
+  if (subnet === undefined) return { kind: "outside", address };
   const endpoint = facts.endpointAt(address);
   if (endpoint === undefined) {
-    if (facts.isOwnAddress(address)) return { kind: "node", address, node: facts.node };
-    const subnet = facts.subnetOf(address);
     // On a physical network whoever is no pod, and has no claim to become one, is a machine out there.
-    const isMachine = subnet?.wire !== undefined && facts.claimAt(address) === undefined;
-    return subnet === undefined || isMachine ? { kind: "outside", address } : undefined;
+    const isMachine = subnet.wire !== undefined && facts.claimAt(address) === undefined;
+    return isMachine ? { kind: "outside", address } : undefined;
   }
   if (endpoint.kind === "node") return { kind: "node", address, node: endpoint.node };
   const pod = facts.identityOf(endpoint.uid);

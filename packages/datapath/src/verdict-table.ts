@@ -34,6 +34,7 @@ export class VerdictTable {
   readonly #byFact = new Map<FactKey, Set<Verdict>>();
   readonly #byBucket = Array.from({ length: cookieBuckets }, () => new Set<Verdict>());
   readonly #refusals = new Set<Verdict>();
+  readonly #guarded = new Set<Verdict>();
   #nextId: number;
   #lastLabel = 0;
 
@@ -148,6 +149,11 @@ export class VerdictTable {
     return this.#byBucket[bucket]!;
   }
 
+  /** Whether any entry may refuse packets: that of a refusal, or one of a guard. */
+  get mayRefuse(): boolean {
+    return this.#refusals.size > 0 || this.#guarded.size > 0;
+  }
+
   /** Verdicts that refuse. */
   get refusals(): ReadonlySet<Verdict> {
     return this.#refusals;
@@ -178,6 +184,7 @@ export class VerdictTable {
   #unindex(verdict: Verdict): void {
     this.#byBucket[verdict.id % cookieBuckets]!.delete(verdict);
     this.#refusals.delete(verdict);
+    this.#guarded.delete(verdict);
     const key = cubeKey(verdict.question, verdict.decision);
     if (this.#byCube.get(key) === verdict) this.#byCube.delete(key);
     for (const fact of verdict.decision.dependsOn) {
@@ -190,6 +197,7 @@ export class VerdictTable {
   #index(verdict: Verdict): void {
     this.#byBucket[verdict.id % cookieBuckets]!.add(verdict);
     if (verdict.decision.verdict === "deny") this.#refusals.add(verdict);
+    else if (verdict.decision.guard !== undefined) this.#guarded.add(verdict);
     for (const fact of verdict.decision.dependsOn) {
       let dependants = this.#byFact.get(fact);
       if (dependants === undefined) this.#byFact.set(fact, (dependants = new Set()));

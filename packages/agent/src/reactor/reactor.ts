@@ -441,10 +441,12 @@ export class Reactor {
       if (verdict === undefined) continue;
       const before = verdict.decision.verdict === "allow" ? verdict.refused : verdict.packets;
       const { question, decision } = verdict;
-      if (packets > before) {
-        this.counters.refused(question.source, Number(packets - before));
+      // An entry that was written anew counts from nought.
+      const more = Number(packets < before ? packets : packets - before);
+      if (more > 0) {
+        this.counters.refused(question.source, more);
         if (decision.verdict === "allow" && decision.guard !== undefined) {
-          this.counters.refusedByGuard(question, decision.guard, Number(packets - before));
+          this.counters.refusedByGuard(question, decision.guard, more);
         }
       }
       if (decision.verdict === "allow") this.verdicts.recordRefused(id, packets, this.#now());

@@ -278,5 +278,13 @@ describe("isolation in a real switch", () => {
       const { count, protocol, pod } = denials.list().at(-1)!;
       return count === 5 && protocol === 0 && pod === "shop/client";
     }, "all five are counted");
+    // The policy changes, and with it the pair's entries: the switch writes them anew and counts from nought.
+    node.policy("closed", { podSelector: app("client"), ingress: [{ ports: [{ port: 80 }] }] });
+    await node.settled();
+    await new Dialogue(node, other, client, port, 9).open();
+    await until(async () => {
+      node.reactor.recordRefusals(await node.session.readRefusals());
+      return denials.list().at(-1)!.count === 6;
+    }, "the one after the change is counted too");
   });
 });
