@@ -172,12 +172,12 @@ export class AddressService implements PodAddresses {
     pools: readonly IpPool[],
     physicalNetworks: ReadonlySet<string> = new Set(),
   ): void {
-    this.#subnets = subnets;
+    this.#subnets = subnets.map((subnet) => withPoolsReserved(subnet, pools));
     this.#pools = pools;
     this.#physicalNetworks = physicalNetworks;
     this.#needed = undefined;
     this.#plans = new WeakMap();
-    for (const subnet of subnets) this.allocator.updateSubnet(subnet);
+    for (const subnet of this.#subnets) this.allocator.updateSubnet(subnet);
     this.#keeper?.own.subnetsChanged();
     this.#gather("pods", () => this.#lookAtPods());
   }
@@ -491,6 +491,12 @@ export class AddressService implements PodAddresses {
       if (claim.holder?.node === this.#options.nodeName) yield claim;
     }
   }
+}
+
+/** What a pool has of a subnet is for those who ask for it, as is what the Subnet itself reserves. */
+function withPoolsReserved(subnet: Subnet, pools: readonly IpPool[]): Subnet {
+  const ranges = pools.filter((pool) => pool.subnet === subnet.name).flatMap(({ addresses }) => addresses);
+  return ranges.length === 0 ? subnet : { ...subnet, reserved: [...subnet.reserved, ...ranges] };
 }
 
 const nothing: Memory = { blocks: [], reserved: [], pods: [] };

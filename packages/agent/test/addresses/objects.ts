@@ -1,11 +1,24 @@
 /** Objects of address management, for tests that decide about them. */
-import { parseSubnet, type AddressBlock, type IpAddressRecord, type Subnet } from "@beyondfabric/kube/kinds";
+import {
+  parseIpPool,
+  parseSubnet,
+  type AddressBlock,
+  type IpAddressRecord,
+  type IpPool,
+  type Subnet,
+} from "@beyondfabric/kube/kinds";
 import { parseCidr, type Ip } from "@beyondfabric/packet";
 
 const identity = { name: "x", uid: "u", resourceVersion: "1", created: 0, generation: 1 };
 
 export function subnet(name: string, cidrs: readonly string[], spec: object = {}): Subnet {
   const parsed = parseSubnet({ metadata: { name, uid: `uid-${name}` }, spec: { network: "overlay", cidrs, ...spec } });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.violations));
+  return parsed.value;
+}
+
+export function pool(name: string, of: string, addresses: readonly string[]): IpPool {
+  const parsed = parseIpPool({ metadata: { name, uid: `uid-${name}` }, spec: { subnet: of, addresses } });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.violations));
   return parsed.value;
 }

@@ -7,12 +7,12 @@ import { AddressService } from "../../src/addresses/service.ts";
 import { macOf } from "../../src/attachment/mac.ts";
 import { createLogger } from "../../src/log.ts";
 import { addressStore, blockStore, SimulatedApi, type Call } from "../ipam/simulation/simulated-api.ts";
-import { subnet } from "./objects.ts";
+import { pool, subnet } from "./objects.ts";
 
 const call: Call = (_name, request) => Promise.resolve(request());
 const nothing: Memory = { blocks: [], reserved: [], pods: [] };
 
-describe("the addresses of a node whose Node object is made anew", () => {
+describe("the addresses of a node", () => {
   let api: SimulatedApi;
   let service: AddressService;
   let written: Memory;
@@ -66,7 +66,20 @@ describe("the addresses of a node whose Node object is made anew", () => {
   const owners = (): Map<string, string> =>
     new Map(api.list("blocks").map(({ cidr, nodeUid }) => [formatCidr(cidr), nodeUid]));
 
-  it("come from blocks of the new Node only, the node's own too; pods keep theirs", async () => {
+  it("are not those of a pool, unless a pod asks for it", async () => {
+    service.restore(nothing, [], [], "");
+    service.setIdentity({ name: "node-1", uid: "first" });
+    const small = subnet("default", ["10.244.0.0/28"], { default: true });
+    service.setTopology([small], [pool("web", "default", ["10.244.0.4-10.244.0.13"])]);
+    await service.ensureBlocks();
+    const given = [service.nodeAddresses()[0]!, await start("a"), await start("b")];
+    assert.deepEqual(given.sort(), ["10.244.0.14", "10.244.0.2", "10.244.0.3"]);
+    await assert.rejects(start("c"), { code: "IPAM_NO_FREE_ADDRESS" });
+    service.setTopology([small], []);
+    assert.equal(await start("c"), "10.244.0.4");
+  });
+
+  it("come from blocks of the new Node only, when the Node object is made anew, the node's own too; pods keep theirs", async () => {
     service.restore(nothing, [], [], "");
     service.setIdentity({ name: "node-1", uid: "first" });
     await service.ensureBlocks();
@@ -93,7 +106,7 @@ describe("the addresses of a node whose Node object is made anew", () => {
     assert.equal(service.holdsInside(parseCidr(former[0]!)), false);
   });
 
-  it("nor from blocks that OVSDB remembers of a former Node", async () => {
+  it("do not come from blocks that OVSDB remembers of a former Node", async () => {
     const cidr = parseCidr("10.244.0.64/26");
     const memory: Memory = { blocks: [{ subnet: "default", cidr, lent: [] }], reserved: [], pods: [] };
     service.setIdentity({ name: "node-1", uid: "second" });
@@ -107,7 +120,7 @@ describe("the addresses of a node whose Node object is made anew", () => {
     );
   });
 
-  it("but they do when it is the same Node", () => {
+  it("come from blocks that OVSDB remembers of the same Node", () => {
     const cidr = parseCidr("10.244.0.64/26");
     service.setIdentity({ name: "node-1", uid: "first" });
     service.restore(
