@@ -3,7 +3,7 @@
  * packet. Says what it does and what it sees; ends with a clear result and leaves nothing behind (KEEP=1 keeps the lab).
  */
 import { styleText } from "node:util";
-import { echoServer, Lab, until, type PodInfo } from "./system/lab.ts";
+import { echoServer, entryKind, Lab, until, type PodInfo } from "./system/lab.ts";
 
 const nodes = ["node-1", "node-2", "node-3"];
 const idleSeconds = 5;
@@ -22,7 +22,7 @@ function check(ok: boolean, text: string): void {
   console.log(`  ${ok ? styleText("green", "ok") : styleText("red", "NOT OK")}  ${text}`);
 }
 
-const isVerdict = (line: string): boolean => line.includes("cookie=0xbf0103");
+const isVerdict = (line: string): boolean => entryKind(line) === "verdict";
 const counted = (lines: readonly string[]): string => `${lines.length} entries`;
 
 async function main(): Promise<void> {

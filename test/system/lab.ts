@@ -316,6 +316,17 @@ export async function until<T>(
   }
 }
 
+/**
+ * The kind of an entry of ours by its cookie, whatever its format (`packages/datapath/src/cookie.ts`); undefined for
+ * others. Takes a line of `dump-flows`, or a text that begins with the cookie.
+ */
+export function entryKind(line: string): "base" | "pod" | "verdict" | "refusal" | undefined {
+  const kind = /^(?:.*cookie=)?0xbf[0-9a-f]{2}(0[1-4])[0-9a-f]{10},?/.exec(line.trim())?.[1];
+  return kind === undefined
+    ? undefined
+    : ({ "01": "base", "02": "pod", "03": "verdict", "04": "refusal" } as const)[kind];
+}
+
 export function sleep(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

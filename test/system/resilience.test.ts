@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { assertWithin, echoServer, Lab, podObject, run, sleep, until, type PodInfo } from "./lab.ts";
+import { assertWithin, echoServer, entryKind, Lab, podObject, run, sleep, until, type PodInfo } from "./lab.ts";
 import { Runtime } from "./runtime.ts";
 import { Conversation, PingStream } from "./traffic.ts";
 
@@ -34,7 +34,7 @@ async function about(lab: Lab, node: string, ...addresses: string[]): Promise<st
 /** The verdict entries between two pods, in both directions. */
 async function between(lab: Lab, node: string, a: PodInfo, b: PodInfo): Promise<string[]> {
   const entries = await about(lab, node, a.ipv4);
-  return entries.filter((entry) => entry.includes(b.ipv4) && entry.startsWith("0xbf0103"));
+  return entries.filter((entry) => entry.includes(b.ipv4) && entryKind(entry) === "verdict");
 }
 
 async function healthOf(lab: Lab, node: string): Promise<string> {
@@ -113,14 +113,14 @@ describe("what dies comes back, and what does not need it goes on", () => {
     assert.deepEqual([farFigures.lost, farFigures.doubled], [0, 0]);
     const rewritten: string[] = [];
     for (const [entry, age] of before) {
-      const inUse = !entry.startsWith("0xbf0103") || entry.includes(pod("b").ipv4) || entry.includes(pod("c").ipv4);
+      const inUse = entryKind(entry) !== "verdict" || entry.includes(pod("b").ipv4) || entry.includes(pod("c").ipv4);
       if (!inUse) continue;
       const later = now.get(entry);
       if (later === undefined || later < age + elapsed - 1) rewritten.push(`${entry}: ${age} s, then ${later} s`);
     }
     assert.deepEqual(rewritten, []);
     assert.deepEqual(
-      [...now.keys()].filter((entry) => !before.has(entry) && !entry.startsWith("0xbf0103")),
+      [...now.keys()].filter((entry) => !before.has(entry) && entryKind(entry) !== "verdict"),
       [],
       "entries appeared that were not there before",
     );
@@ -193,7 +193,7 @@ describe("what dies comes back, and what does not need it goes on", () => {
 
   /** What the agent keeps on the node besides verdict entries; ages and volatile numbers left out. */
   async function keptOn(node: string): Promise<unknown> {
-    const entries = [...(await ages(lab, node)).keys()].filter((entry) => !entry.startsWith("0xbf0103"));
+    const entries = [...(await ages(lab, node)).keys()].filter((entry) => entryKind(entry) !== "verdict");
     const meters = await run("ovs-ofctl", ["-O", "OpenFlow15", "dump-meters", bridgeOf(lab, node)]);
     const links: unknown[] = [];
     for (const link of ["fabric0", "br-eth1"]) {

@@ -1,6 +1,6 @@
 /** A container runtime in a test's hands: calls the CNI executable of a node directly, and counts what calls left behind. */
 import { existsSync } from "node:fs";
-import { run, type Lab, type Outcome } from "./lab.ts";
+import { entryKind, run, type Lab, type Outcome } from "./lab.ts";
 
 export interface CniCall {
   readonly container: string;
@@ -114,7 +114,7 @@ export class Runtime {
     return {
       veths: (JSON.parse(links.stdout || "[]") as { ifname: string }[]).map(({ ifname }) => ifname).sort(),
       ports: ports.stdout.split("\n").filter(Boolean).sort(),
-      podEntries: flows.filter((line) => line.includes("cookie=0xbf0102")).length,
+      podEntries: flows.filter((line) => entryKind(line) === "pod").length,
       meters: meters.stdout.match(/^meter=/gm)?.length ?? 0,
       agent: await this.#agentBelongings(),
     };
