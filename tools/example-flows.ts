@@ -28,7 +28,6 @@ export function exampleFlows(): Flow[] {
     wires: [wire],
     overlayMtu: 1450,
     metered: true,
-    life,
   });
   const pod = podFlows(
     {

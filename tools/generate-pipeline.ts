@@ -30,7 +30,7 @@ const registers = [
   ["reg6", "number of the verdict under whose label `commit` remembers the packet's connection"],
   [
     "reg7",
-    "who opened that connection: 1 its sender as conntrack has it, 2 the other end; anything else: nothing is remembered",
+    "bits 0-7: who opened that connection, 1 its sender as conntrack has it, 2 the other end; anything else: nothing is remembered. Bits 8-31: the life of the agent",
   ],
   [
     "reg8[0..1]",

@@ -181,7 +181,6 @@ export class Machine {
       ...(wires.length === 0 ? {} : { overlayMtu: this.podMtu }),
       vnis: tunnelPort === undefined || tunnelPort < 0 ? [] : topology().vnis,
       metered: session.metered,
-      life: session.life,
     });
   }
 

@@ -5,7 +5,7 @@
  */
 import { randomInt } from "node:crypto";
 import { CniServer } from "@beyondfabric/cni";
-import { routerMac } from "@beyondfabric/datapath";
+import { maxLife, routerMac } from "@beyondfabric/datapath";
 import { EventRecorder, inClusterConfig, KubeClient, LabelSet, loadKubeconfig } from "@beyondfabric/kube";
 import { listeningPorts, RouteSocket } from "@beyondfabric/link";
 import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
@@ -90,7 +90,6 @@ export class FabricNode {
     this.#config = config;
     this.#logger = logger;
     this.#view = new View(config.nodeName, new Set(config.sharedNamespaces));
-    const life = randomInt(1, 2 ** 32);
     this.#kernel = RouteSocket.open();
     this.#podKernel = RouteSocket.open();
     this.#host = new HostNetwork(this.#kernel, logger);
@@ -133,7 +132,7 @@ export class FabricNode {
       sink: { send: (frame) => this.#session.send(frame) },
       now: () => performance.now(),
       firstId: randomInt(1, 2 ** 32),
-      life,
+      life: randomInt(1, maxLife),
       listening: (question, packet) => listeners.endOf(question, packet),
       onUndecodable: (error) => logger.warn({ err: error }, "a packet-in could not be read"),
       onTooLarge: (packet, port) => this.#answerTooLarge(packet, port),
@@ -150,7 +149,6 @@ export class FabricNode {
       bridge: config.ovs.bridge,
       limits: { perPort: config.limits.missesPerSecondPerPort, tunnel: config.limits.missesPerSecondTunnel },
       reactor: this.#reactor,
-      life,
       logger,
       onReady: () => {
         this.#neighbours?.forgetAll(this.#reactor.tunnelsInUse());

@@ -84,7 +84,16 @@ export {
   type WayRegisters,
 } from "./registers.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";
-export { labelOf, originatorOf, policyZone, standing, standingOf, type Originator, type Standing } from "./tracking.ts";
+export {
+  labelOf,
+  maxLife,
+  originatorOf,
+  policyZone,
+  standing,
+  standingOf,
+  type Originator,
+  type Standing,
+} from "./tracking.ts";
 export {
   judgePacket,
   type Connection,

@@ -98,7 +98,11 @@ export function wayPatches({ code, reg2, reg3, reg4 }: WayRegisters): { xreg: nu
   ];
 }
 
-/** What `commit` shall remember of the packet's connection, as a patch: `xreg3` is reg6 and reg7. */
-export function commitPatch(verdict: number, opened: Originator): { xreg: number; value: bigint } {
-  return { xreg: 3, value: (BigInt(verdict >>> 0) << 32n) | BigInt(originator[opened]) };
+/**
+ * What `commit` shall remember of the packet's connection, as a patch: `xreg3` is reg6 (the verdict) and reg7 (the agent's
+ * life from bit 8 on, and who opened the connection).
+ */
+export function commitPatch(label: bigint, opened: Originator): { xreg: number; value: bigint } {
+  const [life, verdict] = [label >> 32n, label & 0xffff_ffffn];
+  return { xreg: 3, value: (verdict << 32n) | (life << 8n) | BigInt(originator[opened]) };
 }

@@ -3,8 +3,8 @@
  * it pass. A label that no entry knows any more is worth nothing, so that revoking a verdict revokes its connections.
  *
  * ```
- * ct_label  127     72 71      64 63       32 31        0
- *           | unused | originator | agent     | verdict   |
+ * ct_label  127     72 71      64 63    56 55       32 31        0
+ *           | unused | originator | 0     | agent     | verdict   |
  * ```
  * `agent` is drawn anew with each start of the agent: numbers of verdicts begin again, labels of a former life do not.
  */
@@ -12,7 +12,7 @@
 /** The zone of policies; services get their own. */
 export const policyZone = 0xbf1;
 
-/** Who opened a connection, as against what conntrack takes for it. In reg7, and in the label from bit 64 on. */
+/** Who opened a connection, as against what conntrack takes for it. In reg7[0..7], and in the label from bit 64 on. */
 export const originator = {
   /** Whoever sent the first packet that conntrack saw. */
   tracked: 1,
@@ -46,7 +46,10 @@ export function standingOf(number: number): Standing {
 /** The part of a label that names the verdict and the agent's life. */
 export const labelMask = 0xffff_ffff_ffff_ffffn;
 
-/** @param life drawn at the agent's start, unsigned 32 bits */
+/** Lives of agents are numbers below this: reg7 has room for 24 bits beside the originator. */
+export const maxLife = 2 ** 24;
+
+/** @param life drawn at the agent's start, below {@link maxLife} */
 export function labelOf(life: number, verdict: number): bigint {
-  return (BigInt(life >>> 0) << 32n) | BigInt(verdict >>> 0);
+  return (BigInt(life % maxLife) << 32n) | BigInt(verdict >>> 0);
 }

@@ -83,7 +83,7 @@ export interface ReactorOptions {
   readonly now: () => number;
   /** The first number of an entry, from 1 to 2^32 - 1; far from those of a former life that stand in the switch. */
   readonly firstId?: number;
-  /** Drawn at the agent's start (unsigned 32 bits): labels of connections carry it, and no other life's are valid. */
+  /** Drawn at the agent's start (below `maxLife`): labels of connections carry it, and no other life's are valid. */
   readonly life?: number;
   /**
    * Which end of a TCP connection that was met in the middle listens for others to open it. Asked of the pods of this
@@ -245,7 +245,7 @@ export class Reactor {
     if (remember === undefined) return [];
     const opened = remember.direction === "there" ? there : back;
     const verdict = opened === undefined ? undefined : this.#verdictAbout(opened);
-    return verdict === undefined ? [] : [commitPatch(verdict.label, remember.originator)];
+    return verdict === undefined ? [] : [commitPatch(labelOf(this.#life, verdict.label), remember.originator)];
   }
 
   #verdictAbout(question: Question): Verdict | undefined {

@@ -53,8 +53,6 @@ export interface BridgeSessionOptions {
   readonly bridge: string;
   readonly limits: MeterLimits;
   readonly reactor: Reactor;
-  /** See `BaseFacts`. */
-  readonly life: number;
   readonly logger: Logger;
   /** Reconciled and answering; again after every reconnect. */
   readonly onReady: () => void;
@@ -137,10 +135,6 @@ export class BridgeSession {
     if (before === JSON.stringify(base)) return;
     this.#base = base;
     this.#reconcileSoon();
-  }
-
-  get life(): number {
-    return this.#options.life;
   }
 
   get metered(): boolean {

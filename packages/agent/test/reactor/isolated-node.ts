@@ -85,7 +85,6 @@ export class IsolatedNode {
       bridge: "br0",
       limits: { perPort: 0, tunnel: 0 },
       reactor: this.reactor,
-      life,
       logger,
       onReady: () => {},
       onLost: () => {},
@@ -126,7 +125,6 @@ export class IsolatedNode {
       gateways: ["10.244.0.1"],
       vnis: [],
       metered: false,
-      life,
     });
     session.start();
     await until(() => session.ready, "the switch's entries");

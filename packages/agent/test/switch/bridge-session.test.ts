@@ -33,7 +33,6 @@ const base = {
   gateways: ["10.244.0.1"],
   vnis: [7],
   metered: true,
-  life: 7,
 };
 
 describe("the session with the bridge", () => {
@@ -86,7 +85,6 @@ describe("the session with the bridge", () => {
       bridge: "br-int",
       limits: { perPort: 500, tunnel: 5000 },
       reactor,
-      life: 7,
       logger: pino({ level: "silent" }),
       onReady: () => started.ready++,
       onLost: (reason) => started.lost.push(reason),

@@ -52,8 +52,6 @@ export interface BaseFacts {
   readonly overlayMtu?: number;
   /** Whether misses of the tunnel and of the node pass a meter (its number is the port's). */
   readonly metered: boolean;
-  /** The agent's life, which labels of connections carry; see `tracking.ts`. */
-  readonly life: number;
 }
 
 export function baseFlows(facts: BaseFacts): Flow[] {
@@ -61,7 +59,7 @@ export function baseFlows(facts: BaseFacts): Flow[] {
     ...classifyFlows(facts),
     ...overlayGuardFlows(facts),
     ...responderFlows(facts),
-    ...trackingFlows(facts.life),
+    ...trackingFlows(),
     missFlow("ingress", facts.ports.tunnel, facts.metered, encodeCookie("base", 1)),
     missFlow("egress", facts.ports.host, facts.metered, encodeCookie("base", 1)),
     ...wireFlows(facts.wires ?? [], facts.metered),

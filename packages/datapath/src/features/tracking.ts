@@ -19,8 +19,8 @@ export const validConnection: MatchField = {
 };
 
 /** The entries that are there whether pods are isolated or not. */
-export function trackingFlows(life: number): Flow[] {
-  return [...knownFlows(), ...dispatchFlows(), ...commitFlows(life)];
+export function trackingFlows(): Flow[] {
+  return [...knownFlows(), ...dispatchFlows(), ...commitFlows()];
 }
 
 function base(definition: Omit<FlowDefinition, "cookie">): Flow {
@@ -70,21 +70,21 @@ function dispatchFlows(): Flow[] {
 }
 
 /** For packets that the agent resumes: it says in reg6 and reg7 what shall be remembered. */
-function commitFlows(life: number): Flow[] {
+function commitFlows(): Flow[] {
   const flows = [base({ table: "commit", priority: 0, match: [], actions: [], goto: "fit" })];
   const remember: Action = {
     type: "ct",
     commit: true,
     zone: policyZone,
     actions: [
-      load("ct_label", life >>> 0, 32, 32),
       { type: "move", src: slice("reg6", 0, 32), dst: slice("ct_label", 0, 32) },
+      { type: "move", src: slice("reg7", 8, 24), dst: slice("ct_label", 32, 24) },
       { type: "move", src: slice("reg7", 0, 8), dst: slice("ct_label", 64, 8) },
     ],
   };
   for (const opened of Object.values(originator)) {
     for (const type of [etherType.ipv4, etherType.ipv6]) {
-      const match: Match = [ethType(type), { field: "reg7", value: BigInt(opened) }];
+      const match: Match = [ethType(type), { field: "reg7", value: BigInt(opened), mask: 0xffn }];
       flows.push(base({ table: "commit", priority: 100, match, actions: [remember], goto: "fit" }));
     }
   }
