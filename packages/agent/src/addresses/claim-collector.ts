@@ -1,5 +1,5 @@
 /** Collects what claims were left behind: asks for the owners' state, and lets `ipam/claim-garbage.ts` decide. */
-import { ownerDigest, type AddressOwner, type IpAddressRecord, type Subnet } from "@beyondfabric/kube/kinds";
+import type { AddressOwner, IpAddressRecord, Subnet } from "@beyondfabric/kube/kinds";
 import type { NodeIdentity } from "../ipam/blocks.ts";
 import {
   ClaimGarbage,
@@ -70,7 +70,7 @@ export class ClaimCollector {
       nodes: watched.nodes(),
       hasPod: watched.hasPod,
       isAttached,
-      ownerState: (owner: AddressOwner) => this.#owners.get(ownerDigest(owner))?.state,
+      ownerState: (owner: AddressOwner) => this.#owners.get(ownerKey(owner))?.state,
     };
     for (const finding of this.#garbage.due(view, Date.now(), performance.now())) {
       const { address } = finding.claim;
@@ -98,18 +98,18 @@ export class ClaimCollector {
     for (const claim of watched.claims()) {
       if (claim.holder !== undefined || claim.owner === undefined || claim.phase !== "Retained") continue;
       kept.add(claim.name);
-      const digest = ownerDigest(claim.owner);
-      const known = this.#owners.get(digest);
+      const key = ownerKey(claim.owner);
+      const known = this.#owners.get(key);
       const isFresh = known !== undefined && now - known.read < ownerMilliseconds;
-      if (!isFresh && this.#placeFor(claim.name, nodes) < readingPlaces) wanted.set(digest, claim.owner);
+      if (!isFresh && this.#placeFor(claim.name, nodes) < readingPlaces) wanted.set(key, claim.owner);
     }
     for (const name of this.#places.keys()) if (!kept.has(name)) this.#places.delete(name);
-    for (const [digest, { read }] of this.#owners) {
-      if (now - read > 6 * ownerMilliseconds) this.#owners.delete(digest);
+    for (const [key, { read }] of this.#owners) {
+      if (now - read > 6 * ownerMilliseconds) this.#owners.delete(key);
     }
-    for (const [digest, owner] of [...wanted].slice(0, ownersPerRound)) {
+    for (const [key, owner] of [...wanted].slice(0, ownersPerRound)) {
       try {
-        this.#owners.set(digest, { state: await reads.ownerState(owner), read: performance.now() });
+        this.#owners.set(key, { state: await reads.ownerState(owner), read: performance.now() });
       } catch (error) {
         logger.debug({ err: error, owner: `${owner.kind} ${owner.namespace}/${owner.name}` }, "owner not read");
       }
@@ -125,4 +125,9 @@ export class ClaimCollector {
     }
     return place < 0 ? Number.POSITIVE_INFINITY : place;
   }
+}
+
+/** All slots of an owner ask for the same object. */
+function ownerKey({ apiVersion, kind, namespace, name }: AddressOwner): string {
+  return `${apiVersion}/${kind}/${namespace}/${name}`;
 }

@@ -9,7 +9,7 @@ import { ipFamily } from "@beyondfabric/packet";
 import { isSameOwner, reclaim, releaseClaim, scheduleReclaim } from "./address-claim.ts";
 import type { NodeIdentity } from "./blocks.ts";
 import type { AddressStore, ClaimReads } from "./claims.ts";
-import { placeInLine, type OrphanReads } from "./garbage.ts";
+import { placeInLine, type OrphanReads, placesPerCall } from "./garbage.ts";
 
 /** What the API says of an owner. */
 export interface OwnerState {
@@ -56,9 +56,6 @@ interface Suspect {
   place: number | undefined;
 }
 
-/** Places worked out per call: with thousands of nodes each takes milliseconds of the event loop. */
-const MAX_PLACES_PER_CALL = 10;
-
 /** Remembers since when each claim has looked abandoned. */
 export class ClaimGarbage {
   readonly #self: NodeIdentity;
@@ -97,7 +94,7 @@ export class ClaimGarbage {
       const waited = ticks - suspect.since - this.#options.graceMilliseconds;
       if (waited < 0) continue;
       if (suspect.place === undefined) {
-        if (places++ === MAX_PLACES_PER_CALL) break;
+        if (places++ === placesPerCall(view.nodes.length)) break;
         suspect.place = this.#place(finding, names, view.nodes);
       }
       if (suspect.place >= 0 && waited >= suspect.place * this.#options.stepMilliseconds) due.push(finding);

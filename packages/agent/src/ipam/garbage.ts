@@ -38,8 +38,13 @@ interface Orphan {
   place: number | undefined;
 }
 
-/** Places worked out per call: with thousands of nodes each takes milliseconds of the event loop. */
-const MAX_PLACES_PER_CALL = 10;
+/** Digests that places may cost per call, some 50 ms of the event loop. */
+const MAX_DIGESTS_PER_CALL = 50_000;
+
+/** Places in line to work out per call: with thousands of nodes each takes milliseconds, with few next to nothing. */
+export function placesPerCall(nodes: number): number {
+  return Math.max(1, Math.floor(MAX_DIGESTS_PER_CALL / Math.max(1, nodes)));
+}
 
 /** Remembers since when each block has been without its node. {@link releaseOrphan} makes sure. */
 export class BlockGarbage {
@@ -76,7 +81,7 @@ export class BlockGarbage {
       const waited = now - orphan.since - this.#options.graceMilliseconds;
       if (waited < 0) continue;
       if (orphan.place === undefined) {
-        if (places++ === MAX_PLACES_PER_CALL) break;
+        if (places++ === placesPerCall(nodes.length)) break;
         orphan.place = block.node === this.#self.name ? 0 : placeInLine(block.name, this.#self, nodes);
       }
       if (waited >= orphan.place * this.#options.stepMilliseconds) due.push(block);

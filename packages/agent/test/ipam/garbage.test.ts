@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { addressBlockManifest } from "@beyondfabric/kube/kinds";
 import type { AddressBlock } from "@beyondfabric/kube/kinds";
 import { cidrOf } from "@beyondfabric/packet";
-import { BlockGarbage, placeInLine, releaseOrphan } from "../../src/ipam/garbage.ts";
+import { BlockGarbage, placeInLine, placesPerCall, releaseOrphan } from "../../src/ipam/garbage.ts";
 import type { OrphanReads } from "../../src/ipam/garbage.ts";
 import { Blocks } from "./subnets.ts";
 
@@ -46,6 +46,16 @@ void describe("who looks after a block", () => {
 });
 
 void describe("a block whose node is gone", () => {
+  void it("waits for no other of hundreds while nodes are few, and for its turn when they are thousands", async () => {
+    const store = new Blocks();
+    const blocks = await Promise.all(Array.from({ length: 200 }, (_, index) => orphan(store, index)));
+    const collectors = nodes.map((node) => new BlockGarbage(node, options));
+    const dueAt = (now: number): number => collectors.flatMap((each) => each.due(blocks, nodes, now)).length;
+    dueAt(0);
+    assert.equal(dueAt(60_000), 200);
+    assert.deepEqual([5, 5000, 1_000_000].map(placesPerCall), [10_000, 10, 1]);
+  });
+
   void it("is due on one node after the grace, and on the next one a step later", async () => {
     const block = await orphan(new Blocks());
     const collectors = nodes.map((node) => new BlockGarbage(node, options));
