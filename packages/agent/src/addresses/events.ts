@@ -17,27 +17,31 @@ export class AddressEvents {
     this.#recorder = recorder;
   }
 
-  /** The pod has the address now; it has moved if the one that had it before was another, or on another node. */
-  claimed(record: IpAddressRecord): void {
-    const { holder } = record;
+  /**
+   * A pod has its addresses now; one has moved if the pod that had it before was another, or on another node. The pod is told
+   * once about all of them: a second Event of the same reason would take the place of the first.
+   */
+  claimed(records: readonly IpAddressRecord[]): void {
+    const told = new Map<string, string[]>();
+    for (const record of records) {
+      const claimed = claimOf(record);
+      if (claimed === undefined) continue;
+      this.#recorder.record(ofAddress(record), "Normal", claimed.reason, claimed.message);
+      told.set(claimed.reason, [...(told.get(claimed.reason) ?? []), claimed.message]);
+    }
+    const holder = records[0]?.holder;
     if (holder === undefined) return;
-    const last = record.history.at(-1);
-    const hasMoved = last !== undefined && (last.node !== holder.node || last.pod !== holder.pod);
-    const kept = record.owner === undefined ? "" : `, the identity of ${record.owner.kind} ${record.owner.name}`;
-    const pool = record.pool === undefined ? "" : `, of IPPool ${record.pool}`;
-    const about = `${record.address} of Subnet ${record.subnet}${pool}${kept}`;
-    const who = `${holder.namespace}/${holder.pod} on node ${holder.node}`;
-    const before = hasMoved ? `; before: ${last.namespace}/${last.pod} on node ${last.node}` : "";
-    const message = `${who} has ${about}${before}`;
-    const reason = hasMoved ? "AddressMoved" : "AddressClaimed";
-    this.#recorder.record(ofAddress(record), "Normal", reason, message);
-    this.#recorder.record(ofPod({ ...holder, name: holder.pod, uid: holder.podUid }), "Normal", reason, message);
+    const pod = ofPod({ ...holder, name: holder.pod, uid: holder.podUid });
+    for (const [reason, messages] of told) this.#recorder.record(pod, "Normal", reason, messages.join("; "));
   }
 
-  released(record: IpAddressRecord, pod: PodName, next: string): void {
-    const message = `${pod.namespace}/${pod.name} has given ${record.address} back; ${next}`;
-    this.#recorder.record(ofAddress(record), "Normal", "AddressReleased", message);
-    this.#recorder.record(ofPod(pod), "Normal", "AddressReleased", message);
+  released(records: readonly IpAddressRecord[], pod: PodName): void {
+    const messages = records.map((record) => {
+      const message = `${pod.namespace}/${pod.name} has given ${record.address} back; ${nextOf(record)}`;
+      this.#recorder.record(ofAddress(record), "Normal", "AddressReleased", message);
+      return message;
+    });
+    if (messages.length > 0) this.#recorder.record(ofPod(pod), "Normal", "AddressReleased", messages.join("; "));
   }
 
   /** An operator took the address from a pod that is gone, or from an owner. */
@@ -84,6 +88,25 @@ export class AddressEvents {
     if (pool === undefined) return;
     this.#recorder.record({ apiVersion, kind: "IPPool", name: pool }, "Warning", "PoolTooSmall", message);
   }
+}
+
+/** Who has an address now, and had it before, as a sentence; undefined when nobody has it. */
+function claimOf(record: IpAddressRecord): { readonly reason: string; readonly message: string } | undefined {
+  const { holder } = record;
+  if (holder === undefined) return undefined;
+  const last = record.history.at(-1);
+  const hasMoved = last !== undefined && (last.node !== holder.node || last.pod !== holder.pod);
+  const kept = record.owner === undefined ? "" : `, the identity of ${record.owner.kind} ${record.owner.name}`;
+  const pool = record.pool === undefined ? "" : `, of IPPool ${record.pool}`;
+  const about = `${record.address} of Subnet ${record.subnet}${pool}${kept}`;
+  const who = `${holder.namespace}/${holder.pod} on node ${holder.node}`;
+  const before = hasMoved ? `; before: ${last.namespace}/${last.pod} on node ${last.node}` : "";
+  return { reason: hasMoved ? "AddressMoved" : "AddressClaimed", message: `${who} has ${about}${before}` };
+}
+
+function nextOf({ phase, owner }: IpAddressRecord): string {
+  if (phase !== "Retained" || owner === undefined) return "anybody may have it";
+  return `it is kept for ${owner.kind} ${owner.namespace}/${owner.name}`;
 }
 
 const apiVersion = `${API_GROUP}/${API_VERSION}`;

@@ -211,10 +211,8 @@ export class PodClaims {
       addresses,
     };
     await memory.rememberPod(claimed);
-    for (const record of records) {
-      onWritten(record);
-      events.claimed(record);
-    }
+    for (const record of records) onWritten(record);
+    events.claimed(records);
     logger.info({ pod: `${pod.namespace}/${pod.name}`, addresses }, "claimed addresses");
     return claimed;
   }
@@ -276,10 +274,15 @@ export class PodClaims {
     if (unused.length === 0) return;
     const reason = await this.#reasonToGiveUp(holding, environment);
     if (reason === undefined) return;
-    for (const address of unused) {
-      const { released, left } = await release(address, holding.uid, reason, environment);
-      if (left !== undefined) onWritten(left);
-      if (released && left !== undefined) events.released(left, holding, nextOf(left));
+    const given: IpAddressRecord[] = [];
+    try {
+      for (const address of unused) {
+        const { released, left } = await release(address, holding.uid, reason, environment);
+        if (left !== undefined) onWritten(left);
+        if (released && left !== undefined) given.push(left);
+      }
+    } finally {
+      events.released(given, holding);
     }
     const kept = memory.podClaim(holding.uid);
     if (kept?.addresses.every((address) => unused.includes(address)) === true) await memory.forgetPod(holding.uid);
@@ -345,9 +348,4 @@ function pendingMessage(awaited: readonly AwaitedGrant[]): string {
     ({ address, node }) => `${address} lies in a block of node ${node}, whose agent has not granted it yet`,
   );
   return `${each.join("; ")}; it is tried again: see whether fabric-node runs there`;
-}
-
-function nextOf({ phase, owner }: IpAddressRecord): string {
-  if (phase !== "Retained" || owner === undefined) return "anybody may have it";
-  return `it is kept for ${owner.kind} ${owner.namespace}/${owner.name}`;
 }
