@@ -251,7 +251,7 @@ describe("pods that come and go under agents that die", () => {
 
   it("nothing is left of any of them", async () => {
     const kills = await underFire(async () => {
-      await Promise.all([remove("even"), lab.mustKubectl("delete", "statefulset", "db", "--cascade=orphan")]);
+      await Promise.all([remove("even"), lab.abandon("statefulset/db")]);
       await settled("no pod is left", (pods) => pods.length === 0);
     });
     figure(`${even.length} pods deleted, agents killed ${kills} times; looked at all pods ${sightings} times`);

@@ -235,7 +235,7 @@ describe("addresses", () => {
     await phase(one!.ipv4, "Released", 60_000);
     // Deleted: the rest follows, although the pod is deleted before its set.
     await gone("db-0");
-    await lab.mustKubectl("delete", "statefulset", "db", "--cascade=orphan");
+    await lab.abandon("statefulset/db");
     await phase(zero!.ipv4, "Released", 60_000);
   });
 
@@ -279,7 +279,7 @@ describe("addresses", () => {
     const last = await lab.podReady("web-5d4-d", "default", 90_000);
     assert.ok(pods.some(({ ipv4 }) => ipv4 === last.ipv4));
     await gone("web-5d4-a", "web-5d4-c", "web-5d4-d");
-    await lab.mustKubectl("delete", "deployment/web", "replicaset/web-5d4", "--cascade=orphan");
+    await lab.abandon("deployment/web", "replicaset/web-5d4");
   });
 
   it("a namespace has a subnet of its own; full, it says so; deleted, it waits for its pods and tells their names", async () => {

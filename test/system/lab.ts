@@ -8,8 +8,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { StatusReply } from "@beyondfabric/agent/api";
+import { hasFeature } from "@beyondfabric/apiserver";
 
 const root = resolve(import.meta.dirname, "../..");
+const controlPlane = process.env["FABRIC_CONTROL_PLANE"] ?? "embedded";
 const checkoutMark = createHash("sha256").update(root).digest("hex").slice(0, 3);
 
 export interface Outcome {
@@ -71,8 +73,7 @@ export class Lab {
   static async up(title: string, { nodes = 3, config }: UpOptions = {}): Promise<Lab> {
     const name = `${title}${checkoutMark}`;
     const lab = new Lab(name);
-    const plane = process.env["FABRIC_CONTROL_PLANE"] ?? "embedded";
-    const args = ["up", "--name", name, "--nodes", String(nodes), "--control-plane", plane];
+    const args = ["up", "--name", name, "--nodes", String(nodes), "--control-plane", controlPlane];
     if (config !== undefined) {
       const path = join(lab.#scratch, "lab.yaml");
       writeFileSync(path, config);
@@ -123,6 +124,15 @@ export class Lab {
     const outcome = await this.kubectl(...args);
     if (outcome.code !== 0) throw new Error(`kubectl ${args.join(" ")}: ${outcome.stderr}${outcome.stdout}`);
     return outcome.stdout;
+  }
+
+  /**
+   * Deletes workloads and leaves their pods alone. Orphaning is the work of a garbage collector; where there is none nothing
+   * happens to the pods anyway, and the object would wait for it for ever.
+   */
+  async abandon(...objects: string[]): Promise<void> {
+    const collects = hasFeature(controlPlane === "embedded" ? "embedded" : "kubernetes-1.20", "garbage collection");
+    await this.mustKubectl("delete", ...objects, `--cascade=${collects ? "orphan" : "background"}`);
   }
 
   apply(...objects: object[]): Promise<string> {

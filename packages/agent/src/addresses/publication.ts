@@ -273,7 +273,7 @@ const maxCount = BigInt(Number.MAX_SAFE_INTEGER);
 const maxMessage = 1024;
 
 function acceptedCondition(violations: readonly Violation[]): Condition {
-  if (violations.length === 0) return { type: "Accepted", status: "True", reason: "Sound", message: "" };
+  if (violations.length === 0) return { type: "Accepted", status: "True", reason: "Sound", message: "breaks no rule" };
   const message = violations.map(formatViolation).join("; ").slice(0, maxMessage);
   return { type: "Accepted", status: "False", reason: "RuleBroken", message };
 }

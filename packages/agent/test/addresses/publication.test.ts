@@ -6,7 +6,7 @@ import { holdersOf, inUseCondition } from "../../src/addresses/subnet-holders.ts
 import { conditionsOf, withCondition } from "../../src/directory/stored.ts";
 import { block, claim, kept } from "./objects.ts";
 
-const accepted = { type: "Accepted", status: "True", reason: "Sound", message: "" };
+const accepted = { type: "Accepted", status: "True", reason: "Sound", message: "breaks no rule" };
 
 describe("a status", () => {
   it("is written once, whatever the order of its keys", () => {

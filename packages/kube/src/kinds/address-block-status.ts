@@ -12,7 +12,7 @@ export const MAX_ENDED_ALLOCATIONS = 128;
 const allocationShape = {
   address: z.string().max(45).describe("The address, in canonical text."),
   pod: z.string().max(317).describe("NAMESPACE/NAME of the pod."),
-  uid: z.string().max(128).describe("UID of the pod."),
+  uid: z.string().max(128).describe("UID of the pod. Absent: the runtime did not say.").optional(),
 };
 
 /** Schema of `AddressBlock.status`. */
@@ -42,6 +42,7 @@ export interface BlockAllocation {
   readonly address: Ip;
   /** NAMESPACE/NAME. */
   readonly pod: string;
+  /** Empty when the runtime did not say. */
   readonly uid: string;
   readonly since: number;
 }
@@ -50,6 +51,7 @@ export interface BlockAllocation {
 export interface EndedAllocation {
   readonly address: Ip;
   readonly pod: string;
+  /** Empty when the runtime did not say. */
   readonly uid: string;
   readonly from: number;
   readonly until: number;
@@ -72,13 +74,15 @@ export function addressBlockStatus(status: AddressBlockStatus): z.input<typeof b
     allocations: status.allocations.slice(0, MAX_ALLOCATIONS).map(({ address, pod, uid, since }) => ({
       address,
       pod,
-      uid,
+      // Some builds of Kubernetes 1.20 refuse an empty text in a custom resource.
+      ...(uid === "" ? {} : { uid }),
       since: formatTimestamp(since),
     })),
     history: status.history.slice(-MAX_ENDED_ALLOCATIONS).map(({ address, pod, uid, from, until }) => ({
       address,
       pod,
-      uid,
+      // Some builds of Kubernetes 1.20 refuse an empty text in a custom resource.
+      ...(uid === "" ? {} : { uid }),
       from: formatTimestamp(from),
       until: formatTimestamp(until),
     })),
@@ -95,11 +99,13 @@ export function parseAddressBlockStatus(raw: unknown): AddressBlockStatus | unde
     free,
     allocations: allocations.filter(hasAddress).map((each) => ({
       ...each,
+      uid: each.uid ?? "",
       address: parseIp(each.address),
       since: parseTimestamp(each.since),
     })),
     history: history.filter(hasAddress).map((each) => ({
       ...each,
+      uid: each.uid ?? "",
       address: parseIp(each.address),
       from: parseTimestamp(each.from),
       until: parseTimestamp(each.until),
