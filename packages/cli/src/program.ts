@@ -8,7 +8,6 @@ import { formatEndpoints } from "./endpoints.ts";
 import { FabricctlError } from "./errors.ts";
 import { formatFlows } from "./flows.ts";
 import { addIpCommands } from "./ip.ts";
-import { addPolicyCommands } from "./policy-commands.ts";
 import { endpointsReply, flowsReply, statusReply, versionReply } from "./reply.ts";
 import { formatStatus } from "./status.ts";
 import { visible } from "./terminal.ts";
@@ -77,7 +76,6 @@ function fabricctl(surroundings: Surroundings): { program: Command; commands: Co
   });
 
   addIpCommands(commands);
-  addPolicyCommands(commands);
   return { program, commands };
 }
 

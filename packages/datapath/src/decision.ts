@@ -1,6 +1,5 @@
 /** What is asked about a packet, and what is answered: the vocabulary of `decide()`. */
 import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
-import { sameOpenings, type Direction, type DirectionVerdict, type Openings } from "@beyondfabric/policy";
 import type { FactKey } from "./facts.ts";
 import type { Segment, SourceClass } from "./registers.ts";
 
@@ -48,10 +47,7 @@ export type Reason =
   | "wire-other-segment"
   | "wire-source-overlay"
   | "wire-source-local"
-  | "facts-incomplete"
-  | "tenant-differs"
-  | "identity-unknown"
-  | "policies-unknown";
+  | "facts-incomplete";
 
 /** Where a packet goes that may pass. */
 export type Way =
@@ -71,20 +67,6 @@ export type Way =
       readonly mac?: Mac;
     };
 
-/** A direction that was judged here, kept for those who ask why. */
-export interface JudgedDirection {
-  readonly direction: Direction;
-  /** `namespace/name` of the pod of this node. */
-  readonly pod: string;
-  readonly verdict: DirectionVerdict;
-}
-
-export interface Guard {
-  /** What connections that the source opens may use: what both ends let pass, when both are here. */
-  readonly openings: Openings;
-  readonly judged: readonly JudgedDirection[];
-}
-
 interface Common {
   readonly reason: Reason;
   /** One sentence for a person, naming the objects. */
@@ -97,8 +79,6 @@ export type Decision =
       readonly verdict: "allow";
       readonly cube: Cube;
       readonly way: Way;
-      /** Present when an end is tracked: then this says which connections pass, and the way is that of their packets. */
-      readonly guard?: Guard;
     })
   | (Common & { readonly verdict: "deny"; readonly cube: Cube })
   /** Not decidable yet: the packet waits for `waitingFor`. */
@@ -110,7 +90,7 @@ export function sameVerdict(a: Decision, b: Decision): boolean {
   if (formatCidr(a.cube.source) !== formatCidr(b.cube.source)) return false;
   if (formatCidr(a.cube.destination) !== formatCidr(b.cube.destination)) return false;
   if (a.verdict === "deny" || b.verdict === "deny") return a.verdict === b.verdict;
-  return sameGuard(a.guard, b.guard) && sameWay(a.way, b.way);
+  return sameWay(a.way, b.way);
 }
 
 function sameWay(a: Way, b: Way): boolean {
@@ -120,12 +100,6 @@ function sameWay(a: Way, b: Way): boolean {
   if (a.kind === "uplink" && b.kind === "uplink") return a.segment === b.segment && a.mac === b.mac;
   if (a.kind === "local" && b.kind === "local") return a.narrow === b.narrow;
   return a.kind === b.kind;
-}
-
-/** Whether two guards let the same connections pass. By which rules they do may differ. */
-export function sameGuard(a: Guard | undefined, b: Guard | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  return sameOpenings(a.openings, b.openings);
 }
 
 /** The prefix of one address. */

@@ -21,7 +21,6 @@ import { load, type Segment } from "../registers.ts";
 import { routerMac } from "./base.ts";
 import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
-import { trackPod } from "./tracking.ts";
 import { bridgeFlows } from "./wire.ts";
 
 /**
@@ -40,7 +39,7 @@ export function podFlows(port: LocalPort, gateways: readonly Ip[], metered: bool
         cookie,
         match: [...from, ipType(address), ...sourceIn(address)],
         actions: [],
-        goto: "track",
+        goto: "egress",
       }),
       defineFlow({
         table: "deliver",
@@ -88,11 +87,10 @@ export function podFlows(port: LocalPort, gateways: readonly Ip[], metered: bool
         cookie,
         match: [...from, ipType(prefix.address), ...sourceIn(prefix)],
         actions: [],
-        goto: "track",
+        goto: "egress",
       }),
     );
   }
-  if (port.tracked) flows.push(...trackPod(port, cookie));
   flows.push(
     defineFlow({ table: "spoof-guard", priority: 1, cookie, match: [inPort(port.ofport)], actions: [] }),
     missFlow("egress", port.ofport, metered, cookie),
