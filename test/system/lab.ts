@@ -290,7 +290,10 @@ export function run(
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-    const timer = setTimeout(() => child.kill("SIGKILL"), timeout);
+    const timer = setTimeout(() => {
+      stderr += `\n(killed: it took longer than ${timeout} ms)\n`;
+      child.kill("SIGKILL");
+    }, timeout);
     child.on("error", (error) => {
       clearTimeout(timer);
       fail(error);
