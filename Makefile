@@ -1,6 +1,7 @@
 # Everything a person does in this checkout, one word each. `make help` lists them.
 SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+export NODE_COMPILE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/beyondfabric/compiled
 TEST := node --test --test-reporter=./tools/test-reporter.ts
 
 .NOTPARALLEL:
