@@ -1,7 +1,20 @@
-/** The entries that `docs/pipeline.md` shows: one node, one pod of an overlay and one on a wire, verdicts of each kind. */
-import { announcementFlows, baseFlows, podFlows, segmentOf, verdictFlow, type Settled } from "@beyondfabric/datapath";
+/** The entries that `docs/pipeline.md` shows: one node, pods of an overlay, one of them isolated, one on a wire, verdicts. */
+import {
+  announcementFlows,
+  baseFlows,
+  labelOf,
+  podFlows,
+  segmentOf,
+  verdictFlow,
+  verdictFlows,
+  type Guard,
+  type Settled,
+} from "@beyondfabric/datapath";
 import type { Flow } from "@beyondfabric/openflow";
 import { parseCidr } from "@beyondfabric/packet";
+
+/** The agent's life in labels of connections. */
+const life = 0x5eed;
 
 const gateways = ["10.244.0.1", "fd00:244::1"];
 const segment = segmentOf(10, 30);
@@ -23,6 +36,7 @@ export function exampleFlows(): Flow[] {
       addresses: ["10.244.1.5", "fd00:244::1:5"],
       pod: "shop/web",
       uid: "1",
+      tracked: false,
     },
     gateways,
     true,
@@ -35,7 +49,13 @@ export function exampleFlows(): Flow[] {
       segment,
       pod: "bank/core",
       uid: "2",
+      tracked: false,
     },
+    gateways,
+    true,
+  );
+  const isolated = podFlows(
+    { ofport: 102, mac: "0a:58:0a:f4:01:06", addresses: ["10.244.1.6"], pod: "shop/cart", uid: "3", tracked: true },
     gateways,
     true,
   );
@@ -97,5 +117,21 @@ export function exampleFlows(): Flow[] {
       8,
     ),
   ];
-  return [...base, ...announcementFlows(wire, [101]), ...pod, ...host, ...verdicts];
+  const open80: Guard = {
+    judged: [],
+    openings: { kind: "ports", TCP: [{ first: 80, last: 80, rules: [] }], UDP: [], SCTP: [] },
+  };
+  const guarded = verdictFlows(
+    {
+      ...common,
+      verdict: "allow",
+      cube: about("10.244.2.7/32", "10.244.1.6/32"),
+      way: { kind: "local" },
+      guard: open80,
+    },
+    { from: "tunnel", tunnelSource: "10.10.0.12" },
+    9,
+    labelOf(life, 9),
+  );
+  return [...base, ...announcementFlows(wire, [101]), ...pod, ...host, ...isolated, ...verdicts, ...guarded];
 }

@@ -75,6 +75,7 @@ export class AddressAgent {
       onNamespace: () => addresses.podsChanged(),
       onTopology: () => this.#membership.takeTopology(),
       onViolation: (kind, name, message) => logger.error({ kind, name }, message),
+      onPolicyViolation: ({ name }, message) => logger.error({ policy: name }, message),
       onSynced: () => addresses.podsChanged(),
     });
     this.#membership = new Membership({

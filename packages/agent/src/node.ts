@@ -5,9 +5,9 @@
  */
 import { randomInt } from "node:crypto";
 import { CniServer } from "@beyondfabric/cni";
-import { routerMac } from "@beyondfabric/datapath";
+import { maxLife, routerMac } from "@beyondfabric/datapath";
 import { EventRecorder, inClusterConfig, KubeClient, LabelSet, loadKubeconfig } from "@beyondfabric/kube";
-import { RouteSocket } from "@beyondfabric/link";
+import { listeningPorts, RouteSocket } from "@beyondfabric/link";
 import { OvsdbClient, type Cache } from "@beyondfabric/ovsdb";
 import { buildTooBig, type Ip, type Mac } from "@beyondfabric/packet";
 import { assembleAddresses, type AddressAssembly } from "./addresses/assembly.ts";
@@ -15,6 +15,8 @@ import type { AddressService } from "./addresses/service.ts";
 import { ApiServer } from "./api/server.ts";
 import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
+import { Listeners } from "./attachment/listeners.ts";
+import { rememberIsolation } from "./attachment/ports.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
 import { Directory } from "./directory/directory.ts";
@@ -87,7 +89,7 @@ export class FabricNode {
   constructor(config: AgentConfig, logger: Logger) {
     this.#config = config;
     this.#logger = logger;
-    this.#view = new View(config.nodeName);
+    this.#view = new View(config.nodeName, new Set(config.sharedNamespaces));
     this.#kernel = RouteSocket.open();
     this.#podKernel = RouteSocket.open();
     this.#host = new HostNetwork(this.#kernel, logger);
@@ -111,6 +113,11 @@ export class FabricNode {
           onError: (error) => logger.debug({ err: error }, "tunnel neighbour not known"),
         })
       : undefined;
+    const listeners = new Listeners({
+      netnsOf: (address) => this.#attachments.netnsOf(address),
+      portsOf: listeningPorts,
+      now: () => performance.now(),
+    });
     this.#reactor = new Reactor({
       facts: this.#view,
       ...(this.#neighbours === undefined ? {} : { gate: this.#neighbours }),
@@ -125,8 +132,16 @@ export class FabricNode {
       sink: { send: (frame) => this.#session.send(frame) },
       now: () => performance.now(),
       firstId: randomInt(1, 2 ** 32),
+      life: randomInt(1, maxLife),
+      listening: (question, packet) => listeners.endOf(question, packet),
       onUndecodable: (error) => logger.warn({ err: error }, "a packet-in could not be read"),
       onTooLarge: (packet, port) => this.#answerTooLarge(packet, port),
+    });
+    this.#view.onTracking((port) => {
+      void this.#session
+        .replacePod(port)
+        .catch((error: unknown) => logger.warn({ err: error }, "entries of a pod not replaced yet"));
+      this.#convergence.soon();
     });
     this.#view.onChange((keys) => this.#reactor.factsChanged(keys));
     this.#session = new BridgeSession({
@@ -193,6 +208,11 @@ export class FabricNode {
       onNamespace: () => this.#addresses.podsChanged(),
       onTopology: () => this.#membership.takeTopology(),
       onViolation: (kind, name, message) => this.#membership.report(kind, name, message),
+      onPolicyViolation: ({ namespace, name, uid }, message) => {
+        logger.warn({ namespace, policy: name }, message);
+        const target = { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", namespace, name, uid };
+        this.#events.record(target, "Warning", "NotHonoured", message);
+      },
       onSynced: () => {
         this.#membership.dropLostBlocks();
         this.#view.setComplete();
@@ -344,6 +364,7 @@ export class FabricNode {
       { name: "host", run: () => this.#ensureHost() },
       { name: "publish", run: () => membership.publish() },
       { name: "remember", run: () => this.#remember() },
+      { name: "isolation", run: () => this.#rememberIsolation() },
     ];
   }
 
@@ -362,7 +383,7 @@ export class FabricNode {
     for (const { cidr } of memory.blocks) this.#view.setBlock({ cidr, node: this.#config.nodeName });
     const ports = this.#attachments.restore();
     this.#addresses.restore(memory, ports, state?.nodeAddresses ?? [], state?.nodeUid ?? "");
-    this.#session.restorePods(this.#attachments.localPorts());
+    this.#session.restorePods(this.#view.localPorts.values());
     this.#restored = true;
     this.#logger.info({ pods: ports.length, blocks: memory.blocks.length }, "restored from OVSDB");
   }
@@ -427,6 +448,12 @@ export class FabricNode {
     } finally {
       this.#publishing = false;
     }
+  }
+
+  async #rememberIsolation(): Promise<void> {
+    if (!this.#view.complete) return;
+    const transaction = rememberIsolation(this.#cache, ({ uid }) => this.#view.isolationToRemember(uid));
+    if (transaction !== undefined) await this.#database.transact(transaction);
   }
 
   /** The database may not name it, and need not be right: the daemon itself is asked. */

@@ -85,7 +85,7 @@ export class NoiseWatch {
       const readings = await this.#options.session.readMeters();
       // Selecting entries by a part of their cookie, the switch looks at all of them while packets wait: not for nothing.
       const { reactor } = this.#options;
-      if (reactor.verdicts.refusals.size > 0) reactor.recordRefusals(await this.#options.session.readRefusals());
+      if (reactor.verdicts.mayRefuse) reactor.recordRefusals(await this.#options.session.readRefusals());
       for (const [port, count] of await this.#options.session.spoofed()) this.#spoofed.set(port, count);
       const now = performance.now();
       const { counters } = reactor;

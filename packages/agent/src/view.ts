@@ -13,7 +13,10 @@ import type {
   NodeFact,
   SubnetFact,
 } from "@beyondfabric/datapath";
-import type { LabelSet } from "@beyondfabric/kube";
+import type { Isolations, NetworkPolicy, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
+import { LabelSet } from "@beyondfabric/kube";
+import type { RememberedIsolation } from "./attachment/ports.ts";
+import { Identities, type NamespaceFact, type IdentityRecord } from "./identities.ts";
 import { cidrContains, formatCidr, ipFamily, PrefixMap, type Cidr, type Ip } from "@beyondfabric/packet";
 
 /** A pod of the cluster as the directory keeps it. */
@@ -38,6 +41,8 @@ export interface ClusterNode extends NodeFact {
 }
 
 export type ChangeListener = (keys: ReadonlySet<FactKey>) => void;
+/** A port of this node whose pod begins or ceases to be isolated: its entries must follow before its verdicts do. */
+export type TrackingListener = (port: LocalPort) => void;
 
 export class View implements Facts {
   readonly node: string;
@@ -60,10 +65,19 @@ export class View implements Facts {
    */
   #strays = new PrefixMap<true>();
   readonly #localPorts = new Map<number, LocalPort>();
+  readonly #identities = new Identities();
+  readonly #recalled = new Map<string, RememberedIsolation & { readonly pod: string }>();
   readonly #listeners: ChangeListener[] = [];
+  readonly #trackingListeners: TrackingListener[] = [];
+  readonly sharedNamespaces: ReadonlySet<string>;
 
-  constructor(node: string) {
+  constructor(node: string, sharedNamespaces: ReadonlySet<string> = new Set()) {
     this.node = node;
+    this.sharedNamespaces = sharedNamespaces;
+  }
+
+  onTracking(listener: TrackingListener): void {
+    this.#trackingListeners.push(listener);
   }
 
   onChange(listener: ChangeListener): void {
@@ -145,11 +159,146 @@ export class View implements Facts {
     return this.#own.get(hostPrefix(address)) === true;
   }
 
+  get policies(): PolicyIndex {
+    return this.#identities.policies;
+  }
+
+  get hasTenants(): boolean {
+    if (this.#complete) return this.#identities.hasTenants;
+    return this.#identities.hasTenants || this.#recalled.values().some(({ tenant }) => tenant !== undefined);
+  }
+
+  identityOf(uid: string): PodIdentity | undefined {
+    return this.#identities.identityOf(uid) ?? (this.#complete ? undefined : this.#recalledIdentity(uid));
+  }
+
+  /** What is remembered of a pod is enough for tenancy; its labels are asked only where policies are known. */
+  #recalledIdentity(uid: string): PodIdentity | undefined {
+    const recalled = this.#recalled.get(uid);
+    if (recalled === undefined) return undefined;
+    const { pod, tenant } = recalled;
+    const [namespace = "", name = ""] = pod.split("/");
+    const identity = { name: namespace, labels: LabelSet.empty, ...(tenant === undefined ? {} : { tenant }) };
+    return { name, uid, node: this.node, namespace: identity, labels: LabelSet.empty, ports: [] };
+  }
+
+  /**
+   * Until everything is listed it is not known what isolates a pod, or that nothing does; but one that nothing isolated
+   * when the agent last knew goes on as it was.
+   */
+  isolationsOf(uid: string): Isolations | undefined {
+    if (this.#complete) return this.#identities.isolationsOf(uid);
+    return this.#recalled.get(uid)?.isolated === false ? {} : undefined;
+  }
+
+  /** Takes over what OVSDB remembers of a pod, for as long as the API has not told everything. */
+  recall({ pod, uid }: Pick<LocalPort, "pod" | "uid">, isolation: RememberedIsolation): void {
+    this.#recalled.set(uid, { ...isolation, pod });
+  }
+
+  /** What a start without the API server must know of a pod; undefined while it is not known here. */
+  isolationToRemember(uid: string): RememberedIsolation | undefined {
+    const identity = this.#identities.identityOf(uid);
+    if (identity === undefined) return undefined;
+    const { tenant } = identity.namespace;
+    return { isolated: this.isTracked(uid), ...(tenant === undefined ? {} : { tenant }) };
+  }
+
+  /** Whether a pod's traffic must be tracked: it is isolated, or it is not known whether it is. */
+  isTracked(uid: string): boolean {
+    const isolations = this.isolationsOf(uid);
+    return isolations === undefined || isolations.ingress !== undefined || isolations.egress !== undefined;
+  }
+
+  /** Every pod of the cluster that is known with its namespace. */
+  identities(): PodIdentity[] {
+    return this.#identities.all();
+  }
+
+  /** The addresses of a pod, as far as they are known here. */
+  addressesOf(uid: string): readonly Ip[] {
+    const port = this.#localPorts.values().find((each) => each.uid === uid);
+    return port?.addresses ?? this.#pods.get(uid)?.addresses ?? [];
+  }
+
+  setIdentity(pod: IdentityRecord): void {
+    if (this.#identities.setPod(pod)) this.#identityChanged(pod.uid, pod.staticUid);
+  }
+
+  removeIdentity(pod: IdentityRecord): void {
+    if (this.#identities.removePod(pod.uid)) this.#identityChanged(pod.uid, pod.staticUid);
+  }
+
+  setNamespace(namespace: NamespaceFact): void {
+    const had = this.hasTenants;
+    if (this.#identities.setNamespace(namespace)) this.#namespaceChanged(namespace.name, had);
+  }
+
+  removeNamespace(name: string): void {
+    const had = this.hasTenants;
+    if (this.#identities.removeNamespace(name)) this.#namespaceChanged(name, had);
+  }
+
+  setPolicy(policy: NetworkPolicy): void {
+    this.#policiesChanged(this.#identities.setPolicy(policy));
+  }
+
+  removePolicy(namespace: string, name: string): void {
+    this.#policiesChanged(this.#identities.removePolicy(namespace, name));
+  }
+
+  #identityChanged(uid: string, staticUid: string | undefined): void {
+    const keys = new Set<FactKey>();
+    for (const address of this.#pods.get(uid)?.addresses ?? []) keys.add(`address:${address}`);
+    const ports = [...this.#localPorts.values()].filter((port) => port.uid === uid || port.uid === staticUid);
+    for (const port of ports) addKeysOf(port, keys);
+    this.#trackAgain(ports);
+    this.#changed(keys);
+  }
+
+  #namespaceChanged(name: string, hadTenants: boolean): void {
+    const ports = [...this.#localPorts.values()].filter(
+      ({ pod, uid }) => (this.#identities.namespaceOf(uid) ?? pod.split("/")[0]) === name,
+    );
+    this.#trackAgain(ports);
+    const keys = new Set<FactKey>([`namespace:${name}`]);
+    // Whether anything isolates a pod is known only when its namespace is.
+    for (const port of ports) addKeysOf(port, keys);
+    if (hadTenants !== this.hasTenants) keys.add("tenants");
+    this.#changed(keys);
+  }
+
+  #policiesChanged(versions: readonly NetworkPolicy[]): void {
+    const ports = [...this.#localPorts.values()].filter(({ uid }) => {
+      const pod = this.identityOf(uid);
+      return versions.some(
+        ({ namespace, podSelector }) => pod?.namespace.name === namespace && podSelector.matches(pod.labels),
+      );
+    });
+    this.#trackAgain(ports);
+    const keys = new Set<FactKey>();
+    for (const port of ports) addKeysOf(port, keys);
+    this.#changed(keys);
+  }
+
+  /** Tells of the ports whose pods are isolated now and were not, or the other way round. */
+  #trackAgain(ports: readonly LocalPort[]): void {
+    for (const port of ports) {
+      const tracked = this.isTracked(port.uid);
+      if (tracked === port.tracked) continue;
+      const changed = { ...port, tracked };
+      this.#localPorts.set(port.ofport, changed);
+      for (const listener of this.#trackingListeners) listener(changed);
+    }
+  }
+
   /** From now on what is not listed does not exist. */
   setComplete(): void {
     if (this.#complete) return;
     this.#complete = true;
     this.#findStrays();
+    this.#recalled.clear();
+    this.#trackAgain([...this.#localPorts.values()]);
     this.#changed(new Set(["complete"]));
   }
 
@@ -271,6 +420,7 @@ export class View implements Facts {
       this.#localSources.set(prefix, endpoint);
       keys.add("sources");
     }
+    this.#trackAgain([port]);
     this.#changed(keys);
   }
 
@@ -332,6 +482,12 @@ export class View implements Facts {
     }
     for (const listener of this.#listeners) listener(keys);
   }
+}
+
+/** The keys of everything that a port of this node may be the source of. */
+function addKeysOf(port: LocalPort, keys: Set<FactKey>): void {
+  for (const address of port.addresses) keys.add(`address:${address}`);
+  if (port.allowedSources !== undefined) keys.add("sources");
 }
 
 /** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */

@@ -8,6 +8,7 @@ import { formatEndpoints } from "./endpoints.ts";
 import { FabricctlError } from "./errors.ts";
 import { formatFlows } from "./flows.ts";
 import { addIpCommands } from "./ip.ts";
+import { addPolicyCommands } from "./policy-commands.ts";
 import { endpointsReply, flowsReply, statusReply, versionReply } from "./reply.ts";
 import { formatStatus } from "./status.ts";
 import { visible } from "./terminal.ts";
@@ -76,6 +77,7 @@ function fabricctl(surroundings: Surroundings): { program: Command; commands: Co
   });
 
   addIpCommands(commands);
+  addPolicyCommands(commands);
   return { program, commands };
 }
 

@@ -11,7 +11,7 @@
 import { DatapathError } from "./errors.ts";
 
 const magic = 0xbfn;
-export const cookieFormat = 1;
+export const cookieFormat = 2;
 
 export const cookieKind = { base: 1, pod: 2, verdict: 3, refusal: 4 } as const;
 export type CookieKind = keyof typeof cookieKind;

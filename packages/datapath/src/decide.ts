@@ -6,9 +6,16 @@ import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { decideFromUnderlayPod, decideFromWire } from "./decide-wire.ts";
 import { exact, type Cube, type Decision, type Question, type Reason, type Way } from "./decision.ts";
 import type { FactKey, Facts } from "./facts.ts";
+import { guardVerdict } from "./guard.ts";
 import { locate } from "./locate.ts";
 
 export function decide(question: Question, facts: Facts): Decision {
+  const routed = route(question, facts);
+  return routed.verdict === "allow" ? guardVerdict(question, routed, facts) : routed;
+}
+
+/** What the addresses alone say. */
+function route(question: Question, facts: Facts): Decision {
   if (question.from === "tunnel") return decideIngress(question, facts);
   return question.from === "uplink" ? decideFromWire(question, facts) : decideEgress(question, facts);
 }

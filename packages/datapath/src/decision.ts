@@ -1,5 +1,6 @@
 /** What is asked about a packet, and what is answered: the vocabulary of `decide()`. */
 import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
+import { sameOpenings, type Direction, type DirectionVerdict, type Openings } from "@beyondfabric/policy";
 import type { FactKey } from "./facts.ts";
 import type { Segment, SourceClass } from "./registers.ts";
 
@@ -47,7 +48,10 @@ export type Reason =
   | "wire-other-segment"
   | "wire-source-overlay"
   | "wire-source-local"
-  | "facts-incomplete";
+  | "facts-incomplete"
+  | "tenant-differs"
+  | "identity-unknown"
+  | "policies-unknown";
 
 /** Where a packet goes that may pass. */
 export type Way =
@@ -67,6 +71,20 @@ export type Way =
       readonly mac?: Mac;
     };
 
+/** A direction that was judged here, kept for those who ask why. */
+export interface JudgedDirection {
+  readonly direction: Direction;
+  /** `namespace/name` of the pod of this node. */
+  readonly pod: string;
+  readonly verdict: DirectionVerdict;
+}
+
+export interface Guard {
+  /** What connections that the source opens may use: what both ends let pass, when both are here. */
+  readonly openings: Openings;
+  readonly judged: readonly JudgedDirection[];
+}
+
 interface Common {
   readonly reason: Reason;
   /** One sentence for a person, naming the objects. */
@@ -79,6 +97,8 @@ export type Decision =
       readonly verdict: "allow";
       readonly cube: Cube;
       readonly way: Way;
+      /** Present when an end is tracked: then this says which connections pass, and the way is that of their packets. */
+      readonly guard?: Guard;
     })
   | (Common & { readonly verdict: "deny"; readonly cube: Cube })
   /** Not decidable yet: the packet waits for `waitingFor`. */
@@ -90,7 +110,7 @@ export function sameVerdict(a: Decision, b: Decision): boolean {
   if (formatCidr(a.cube.source) !== formatCidr(b.cube.source)) return false;
   if (formatCidr(a.cube.destination) !== formatCidr(b.cube.destination)) return false;
   if (a.verdict === "deny" || b.verdict === "deny") return a.verdict === b.verdict;
-  return sameWay(a.way, b.way);
+  return sameGuard(a.guard, b.guard) && sameWay(a.way, b.way);
 }
 
 function sameWay(a: Way, b: Way): boolean {
@@ -100,6 +120,12 @@ function sameWay(a: Way, b: Way): boolean {
   if (a.kind === "uplink" && b.kind === "uplink") return a.segment === b.segment && a.mac === b.mac;
   if (a.kind === "local" && b.kind === "local") return a.narrow === b.narrow;
   return a.kind === b.kind;
+}
+
+/** Whether two guards let the same connections pass. By which rules they do may differ. */
+export function sameGuard(a: Guard | undefined, b: Guard | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return sameOpenings(a.openings, b.openings);
 }
 
 /** The prefix of one address. */

@@ -3,6 +3,7 @@
  * a watch, from the owner of an address or from a recorded file is not its business.
  */
 import type { Cidr, Ip, Mac } from "@beyondfabric/packet";
+import type { Isolations, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
 import type { Segment } from "./registers.ts";
 
 /** Somebody who holds an address inside a cluster subnet. */
@@ -82,6 +83,15 @@ export interface Facts {
   claimAt(address: Ip): ClaimFact | undefined;
   /** Whether the node itself has the address, on whichever of its interfaces. */
   isOwnAddress(address: Ip): boolean;
+  readonly policies: PolicyIndex;
+  /** The pod of an endpoint as policies and tenancy see it; undefined while that is not known. */
+  identityOf(uid: string): PodIdentity | undefined;
+  /** What isolates a pod of this node; undefined while that is not known. */
+  isolationsOf(uid: string): Isolations | undefined;
+  /** Whether any namespace carries a tenant. */
+  readonly hasTenants: boolean;
+  /** Names of the namespaces that talk to every tenant. */
+  readonly sharedNamespaces: ReadonlySet<string>;
 }
 
 /** A pod of this node as the switch sees it. */
@@ -97,11 +107,22 @@ export interface LocalPort {
   /** `namespace/name`. */
   readonly pod: string;
   readonly uid: string;
+  /** All of its traffic is tracked: policies isolate it in some direction, or it is not known whether they do. */
+  readonly tracked: boolean;
 }
 
 /**
  * What a decision depended on. When the fact behind a key changes, exactly the verdicts that carry the key are taken
- * again. `subnets` and `sources` (the prefixes that ports are allowed beside their addresses) concern every verdict,
- * whether it carries the key or not: they change too rarely to be worth a place in each.
+ * again. `subnets`, `sources` (the prefixes that ports are allowed beside their addresses) and `tenants` (whether there are
+ * any) concern every verdict, whether it carries the key or not: they change too rarely to be worth a place in each. What
+ * changes about the policies or labels of a pod is told with the keys of its addresses.
  */
-export type FactKey = `address:${Ip}` | `node:${string}` | "subnets" | "blocks" | "sources" | "complete";
+export type FactKey =
+  | `address:${Ip}`
+  | `node:${string}`
+  | `namespace:${string}`
+  | "subnets"
+  | "blocks"
+  | "sources"
+  | "tenants"
+  | "complete";

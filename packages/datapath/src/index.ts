@@ -10,7 +10,16 @@ export {
   type Cookie,
 } from "./cookie.ts";
 export { decide } from "./decide.ts";
-export { sameVerdict, type Cube, type Decision, type Question, type Reason, type Way } from "./decision.ts";
+export {
+  sameVerdict,
+  type Cube,
+  type Decision,
+  type Guard,
+  type JudgedDirection,
+  type Question,
+  type Reason,
+  type Way,
+} from "./decision.ts";
 export { DatapathError, type DatapathErrorCode } from "./errors.ts";
 export type {
   BlockFact,
@@ -36,7 +45,18 @@ export {
   type UplinkFacts,
   type UplinkMember,
 } from "./features/uplink.ts";
-export { flowModFor, verdictFlow, verdictFromFlow, wayOf, type Settled } from "./features/verdict.ts";
+export { portPrefixes } from "./features/guarded.ts";
+export {
+  flowModFor,
+  flowModOf,
+  isGuardedFlow,
+  verdictFlow,
+  verdictFlows,
+  verdictFromFlow,
+  wayOf,
+  type Settled,
+  type VerdictMod,
+} from "./features/verdict.ts";
 export {
   announcementFlows,
   announcementOf,
@@ -51,6 +71,7 @@ export {
 export { defineFlow, tableName, tables, type TableDeclaration, type TableName } from "./pipeline.ts";
 export { flowKey, reconcile, type Difference } from "./reconcile.ts";
 export {
+  commitPatch,
   segmentOf,
   segmentPort,
   segmentVlan,
@@ -63,3 +84,21 @@ export {
   type WayRegisters,
 } from "./registers.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";
+export {
+  labelOf,
+  maxLife,
+  originatorOf,
+  policyZone,
+  standing,
+  standingOf,
+  type Originator,
+  type Standing,
+} from "./tracking.ts";
+export {
+  judgePacket,
+  type Connection,
+  type Judgement,
+  type ListeningEnd,
+  type PairDirection,
+  type TrackedPacket,
+} from "./judgement.ts";

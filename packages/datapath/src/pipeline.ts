@@ -28,8 +28,12 @@ export type TableName =
   | "arp-nd"
   | "nd-reply"
   | "bridge"
+  | "track"
+  | "known"
+  | "dispatch"
   | "egress"
   | "ingress"
+  | "commit"
   | "fit"
   | "too-large"
   | "forward"
@@ -38,7 +42,10 @@ export type TableName =
 const addressMatches = ["eth_type", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst"] as const;
 
 /** Fields that a miss or a verdict loads, in either of the two tables where verdicts are found. */
-const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg9"] as const;
+const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg9", "ct_label"] as const;
+
+/** What tells entries about tracked packets from the others, and one connection from another. */
+const trackingMatches = ["reg8", "ct_state", "ct_nw_proto", "ct_tp_dst"] as const;
 
 export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   classify: {
@@ -59,7 +66,7 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "nd_target",
     ],
     sets: ["reg0", "reg1", "vlan_vid"],
-    next: ["spoof-guard", "arp-nd", "bridge", "egress", "ingress"],
+    next: ["spoof-guard", "arp-nd", "bridge", "track"],
     outputs: false,
     miss: "dropped",
   },
@@ -87,7 +94,7 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "nd_tll",
     ],
     sets: ["reg1"],
-    next: ["arp-nd", "bridge", "egress"],
+    next: ["arp-nd", "bridge", "track"],
     outputs: false,
     miss: "dropped; the pod's own last entry counts it",
   },
@@ -148,14 +155,46 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
     outputs: true,
     miss: "dropped: nobody here is meant",
   },
+  track: {
+    id: 40,
+    purpose:
+      "Sends what an isolated pod of this node says or hears through conntrack, in the zone of policies. What concerns no isolated pod goes on without.",
+    lifetime: "per pod",
+    matches: [...addressMatches],
+    sets: [],
+    next: ["known", "dispatch"],
+    outputs: false,
+    miss: "dropped",
+  },
+  known: {
+    id: 42,
+    purpose:
+      "Says what conntrack knows of a tracked packet: a connection passes by the label of the verdict that let it in, for as long as that verdict holds. First packets are judged by the pair's entries, and what is neither by the agent.",
+    lifetime: "on demand",
+    matches: ["ct_state", "ct_label", "eth_type", "ip_proto", "tcp_flags"],
+    sets: ["reg8"],
+    next: ["dispatch"],
+    outputs: false,
+    miss: "dropped",
+  },
+  dispatch: {
+    id: 44,
+    purpose: "To the verdicts about what arrives from elsewhere, or about what pods and the node itself send.",
+    lifetime: "constant",
+    matches: ["reg0"],
+    sets: [],
+    next: ["egress", "ingress"],
+    outputs: false,
+    miss: "dropped",
+  },
   egress: {
     id: 50,
     purpose:
       "What the pods of this node, and the node itself, send: the verdict about the pair and the way to the destination. A packet without an entry pauses here while the agent decides.",
     lifetime: "on demand",
-    matches: ["in_port", "reg0", "reg9", ...addressMatches],
+    matches: ["in_port", "reg0", "reg9", ...trackingMatches, ...addressMatches],
     sets: verdictSets,
-    next: ["fit", "forward"],
+    next: ["commit", "fit", "forward"],
     outputs: false,
     miss: "dropped (a port that is no pod's)",
   },
@@ -164,9 +203,20 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
     purpose:
       "What comes out of a tunnel or in from a wire: a tunnel packet passes only from the node that owns the source address, a packet of a wire only to a pod that lives on it. A packet without an entry pauses here while the agent decides.",
     lifetime: "on demand",
-    matches: ["in_port", "reg0", "reg1", "reg9", "tun_src", ...addressMatches],
+    matches: ["in_port", "reg0", "reg1", "reg9", "tun_src", ...trackingMatches, ...addressMatches],
     sets: verdictSets,
-    next: ["fit", "forward"],
+    next: ["commit", "fit", "forward"],
+    outputs: false,
+    miss: "dropped",
+  },
+  commit: {
+    id: 63,
+    purpose:
+      "Remembers the connection of a packet that the agent let pass, under the label of its verdict. Packets that met an entry do not come here.",
+    lifetime: "constant",
+    matches: ["eth_type", "reg7"],
+    sets: ["ct_label"],
+    next: ["fit"],
     outputs: false,
     miss: "dropped",
   },
@@ -276,10 +326,12 @@ function checkActions(definition: FlowDefinition, declaration: TableDeclaration,
         if (!declaration.outputs) throw undeclared(definition, "puts packets out");
         break;
       case "resubmit": {
-        const next = action.table === undefined ? undefined : tableName(action.table);
-        if (next === undefined || !declaration.next.includes(next)) {
-          throw undeclared(definition, `resubmits to table ${action.table}`);
-        }
+        requireNext(definition, declaration, action.table);
+        break;
+      }
+      case "ct": {
+        if (action.table !== undefined) requireNext(definition, declaration, action.table);
+        checkActions(definition, declaration, action.actions ?? []);
         break;
       }
       case "push_vlan":
@@ -296,6 +348,11 @@ function checkActions(definition: FlowDefinition, declaration: TableDeclaration,
         throw undeclared(definition, `uses action ${action.type}`);
     }
   }
+}
+
+function requireNext(definition: FlowDefinition, declaration: TableDeclaration, table: number | undefined): void {
+  const next = table === undefined ? undefined : tableName(table);
+  if (next === undefined || !declaration.next.includes(next)) throw undeclared(definition, `sends to table ${table}`);
 }
 
 function requireSet(definition: FlowDefinition, declaration: TableDeclaration, field: FieldName): void {

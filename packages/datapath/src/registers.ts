@@ -3,6 +3,7 @@
  * controller as the two 64-bit registers `xreg1` and `xreg2`; the agent patches exactly those in a continuation.
  */
 import type { Action, FieldName, FieldSlice, MatchField } from "@beyondfabric/openflow";
+import { originator, standing, type Originator, type Standing } from "./tracking.ts";
 
 /** reg0[0..3]: where the packet came from. */
 export const sourceClass = { pod: 1, tunnel: 2, host: 3, uplink: 4 } as const;
@@ -47,6 +48,11 @@ export function slice(field: FieldName, offset: number, bits: number): FieldSlic
   return { field, offset, bits };
 }
 
+/** What an entry about packets of one standing matches. */
+export function hasStanding(name: Standing): MatchField {
+  return { field: "reg8", value: BigInt(standing[name]), mask: 3n };
+}
+
 /** reg9[0] is set once the packet has been to the agent, so that a refused answer cannot make it go round for ever. */
 export const missNotYetTaken: MatchField = { field: "reg9", value: 0n, mask: 1n };
 export const markMissTaken: Action = load("reg9", 1, 0, 1);
@@ -57,6 +63,8 @@ export const presetVerdict: readonly Action[] = [
   load("reg3", unset),
   load("reg4", unset),
   load("reg5", unset),
+  // reg6 and reg7, which are `xreg3`: the connection that `commit` shall remember.
+  load("reg7", unset),
 ];
 
 /** The way of a packet, as registers 2 to 5 carry it. */
@@ -88,4 +96,13 @@ export function wayPatches({ code, reg2, reg3, reg4 }: WayRegisters): { xreg: nu
     { xreg: 1, value: (BigInt(reg2 >>> 0) << 32n) | BigInt(reg3 >>> 0) },
     { xreg: 2, value: (BigInt(reg4 >>> 0) << 32n) | BigInt(code) },
   ];
+}
+
+/**
+ * What `commit` shall remember of the packet's connection, as a patch: `xreg3` is reg6 (the verdict) and reg7 (the agent's
+ * life from bit 8 on, and who opened the connection).
+ */
+export function commitPatch(label: bigint, opened: Originator): { xreg: number; value: bigint } {
+  const [life, verdict] = [label >> 32n, label & 0xffff_ffffn];
+  return { xreg: 3, value: (verdict << 32n) | (life << 8n) | BigInt(originator[opened]) };
 }

@@ -4,7 +4,7 @@
  */
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { cookieBuckets } from "./cookie.ts";
-import type { Question } from "./decision.ts";
+import { sameGuard, type Guard, type Question } from "./decision.ts";
 import type { FactKey } from "./facts.ts";
 import type { Settled } from "./features/verdict.ts";
 
@@ -13,12 +13,19 @@ export interface Verdict {
   /** A packet for which the verdict was asked; asking again with it gives the verdict that holds today. */
   readonly question: Question;
   decision: Settled;
+  /**
+   * What connections of the verdict are labelled with (unsigned 32 bits): another whenever it lets other connections
+   * pass, so that those that it let in before are judged again. Never drawn twice in an agent's life.
+   */
+  label: number;
   /** When it came into the table (ms). */
   readonly added: number;
   /** When a packet was last seen to use it (ms). */
   lastUsed: number;
   packets: bigint;
   bytes: bigint;
+  /** Packets that its guard refused. */
+  refused: bigint;
 }
 
 export class VerdictTable {
@@ -27,7 +34,9 @@ export class VerdictTable {
   readonly #byFact = new Map<FactKey, Set<Verdict>>();
   readonly #byBucket = Array.from({ length: cookieBuckets }, () => new Set<Verdict>());
   readonly #refusals = new Set<Verdict>();
+  readonly #guarded = new Set<Verdict>();
   #nextId: number;
+  #lastLabel = 0;
 
   /** @param firstId the first number to draw, from 1 to 2^32 - 1 */
   constructor(firstId = 1) {
@@ -69,6 +78,8 @@ export class VerdictTable {
       lastUsed: now,
       packets: 0n,
       bytes: 0n,
+      refused: 0n,
+      label: this.#drawLabel(),
     };
     const key = cubeKey(question, decision);
     for (const before of [this.#byCube.get(key), this.#byId.get(verdict.id)]) {
@@ -89,10 +100,11 @@ export class VerdictTable {
 
   /**
    * Replaces the decision of a verdict about the same cube (another way, or a refusal instead of a way). It keeps its
-   * place in the order of last use: no packet has used it.
+   * place in the order of last use: no packet has used it. Its connections are judged again when others may pass now.
    */
   update(verdict: Verdict, decision: Settled): void {
     this.#unindex(verdict);
+    if (!sameGuard(guardOf(verdict.decision), guardOf(decision))) verdict.label = this.#drawLabel();
     verdict.decision = decision;
     this.#byId.set(verdict.id, verdict);
     this.#byCube.set(cubeKey(verdict.question, decision), verdict);
@@ -106,6 +118,16 @@ export class VerdictTable {
       for (const verdict of this.#byFact.get(fact) ?? []) found.add(verdict);
     }
     return found;
+  }
+
+  /** Takes a reading of what the guard of a verdict refused; like any other use it keeps the verdict. */
+  recordRefused(id: number, packets: bigint, now: number): void {
+    const verdict = this.#byId.get(id);
+    if (verdict === undefined || packets === verdict.refused) return;
+    verdict.refused = packets;
+    verdict.lastUsed = now;
+    this.#byId.delete(id);
+    this.#byId.set(id, verdict);
   }
 
   /** Takes a reading of the switch's counters; a reading that moved means that the entry was used since the last one. */
@@ -125,6 +147,11 @@ export class VerdictTable {
   /** Verdicts of one statistics bucket, refusals included. */
   inBucket(bucket: number): ReadonlySet<Verdict> {
     return this.#byBucket[bucket]!;
+  }
+
+  /** Whether any entry may refuse packets: that of a refusal, or one of a guard. */
+  get mayRefuse(): boolean {
+    return this.#refusals.size > 0 || this.#guarded.size > 0;
   }
 
   /** Verdicts that refuse. */
@@ -149,9 +176,15 @@ export class VerdictTable {
     return id;
   }
 
+  #drawLabel(): number {
+    this.#lastLabel = nextAfter(this.#lastLabel);
+    return this.#lastLabel;
+  }
+
   #unindex(verdict: Verdict): void {
     this.#byBucket[verdict.id % cookieBuckets]!.delete(verdict);
     this.#refusals.delete(verdict);
+    this.#guarded.delete(verdict);
     const key = cubeKey(verdict.question, verdict.decision);
     if (this.#byCube.get(key) === verdict) this.#byCube.delete(key);
     for (const fact of verdict.decision.dependsOn) {
@@ -164,12 +197,17 @@ export class VerdictTable {
   #index(verdict: Verdict): void {
     this.#byBucket[verdict.id % cookieBuckets]!.add(verdict);
     if (verdict.decision.verdict === "deny") this.#refusals.add(verdict);
+    else if (verdict.decision.guard !== undefined) this.#guarded.add(verdict);
     for (const fact of verdict.decision.dependsOn) {
       let dependants = this.#byFact.get(fact);
       if (dependants === undefined) this.#byFact.set(fact, (dependants = new Set()));
       dependants.add(verdict);
     }
   }
+}
+
+function guardOf(decision: Settled): Guard | undefined {
+  return decision.verdict === "allow" ? decision.guard : undefined;
 }
 
 function nextAfter(id: number): number {

@@ -1,5 +1,7 @@
 /** A cluster of two nodes as plain data, for asking `decide()`. */
+import { LabelSet } from "@beyondfabric/kube";
 import { PrefixMap, parseCidr, type Cidr, type Ip } from "@beyondfabric/packet";
+import { PolicyIndex, type PodIdentity } from "@beyondfabric/policy";
 import { segmentOf } from "../src/index.ts";
 import type { BlockFact, ClaimFact, Endpoint, Facts, NodeFact, SubnetFact, WireFact } from "../src/index.ts";
 
@@ -13,6 +15,13 @@ export interface Cluster {
   claims: ClaimFact[];
   /** Addresses of the node's own interfaces. */
   own: Ip[];
+  policies: PolicyIndex;
+  /** Tenants by the name of their namespace. */
+  tenants: Record<string, string>;
+  /** What policies see of a pod, by uid; one without labels when it is not here. */
+  identities: Map<string, Partial<PodIdentity>>;
+  /** Pods about which the API has told nothing, by uid. */
+  unknownPods: Set<string>;
 }
 
 export function cluster(): Cluster {
@@ -74,6 +83,10 @@ export function cluster(): Cluster {
       { address: "10.244.1.42", bound: false, keptFor: "StatefulSet shop/db" },
       { address: "10.244.200.8", bound: false, keptFor: "StatefulSet shop/db" },
     ],
+    policies: new PolicyIndex(),
+    tenants: {},
+    identities: new Map(),
+    unknownPods: new Set(),
   };
 }
 
@@ -90,6 +103,21 @@ export function factsOf(state: Cluster): Facts {
     address,
     length: address.includes(":") ? 128 : 32,
   });
+  const identityOf = (uid: string): PodIdentity | undefined => {
+    const endpoint = [...state.endpoints.values()].find((each) => each.uid === uid);
+    if (endpoint === undefined || state.unknownPods.has(uid)) return undefined;
+    const [namespace = "", name = ""] = endpoint.name.split("/");
+    const tenant = state.tenants[namespace];
+    return {
+      name,
+      uid,
+      node: endpoint.node,
+      labels: LabelSet.empty,
+      ports: [],
+      namespace: { name: namespace, labels: LabelSet.empty, ...(tenant === undefined ? {} : { tenant }) },
+      ...state.identities.get(uid),
+    };
+  };
   return {
     node: state.node,
     complete: state.complete,
@@ -113,5 +141,13 @@ export function factsOf(state: Cluster): Facts {
     nodeNamed: (name) => state.nodes.find((node) => node.name === name),
     endpointAt: (address) => state.endpoints.get(address),
     claimAt: (address) => state.claims.find((claim) => claim.address === address),
+    policies: state.policies,
+    identityOf,
+    isolationsOf: (uid) => {
+      const identity = identityOf(uid);
+      return identity === undefined ? undefined : state.policies.isolations(identity);
+    },
+    hasTenants: Object.keys(state.tenants).length > 0,
+    sharedNamespaces: new Set(["kube-system"]),
   };
 }

@@ -58,12 +58,16 @@ describe("an entry", () => {
     refused({ ...egress, actions: [{ type: "output_reg", src: register, maxLen: 0 }] }, /puts packets out/);
   });
 
-  it("goes on to declared tables only, by goto and by resubmit", () => {
+  it("goes on to declared tables only, by goto, resubmit and conntrack", () => {
     refused({ goto: "egress" }, /goes to egress/);
-    refused({ actions: [{ type: "resubmit", table: 50 }] }, /resubmits to table 50/);
-    refused({ actions: [{ type: "resubmit", table: 254 }] }, /resubmits to table 254/);
-    refused({ actions: [{ type: "resubmit", port: 3 }] }, /resubmits/);
+    refused({ actions: [{ type: "resubmit", table: 50 }] }, /sends to table 50/);
+    refused({ actions: [{ type: "resubmit", table: 254 }] }, /sends to table 254/);
+    refused({ actions: [{ type: "resubmit", port: 3 }] }, /sends to table/);
     assert.ok(defineFlow({ ...sound, table: "egress", actions: [{ type: "resubmit", table: 70 }] }));
+    const dst = { field: "reg5", offset: 0, bits: 32 } as const;
+    refused({ actions: [{ type: "ct", zone: 1, table: 50 }] }, /sends to table 50/);
+    refused({ actions: [{ type: "ct", commit: true, actions: [{ type: "load", dst, value: 1n }] }] }, /sets reg5/);
+    assert.ok(defineFlow({ ...sound, table: "track", actions: [{ type: "ct", zone: 1, table: 42 }] }));
   });
 
   it("uses no action that nobody has thought about", () => {

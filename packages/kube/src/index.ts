@@ -26,7 +26,14 @@ export {
   type RequestOptions,
 } from "./request.ts";
 export type { Resource, Selection } from "./resource.ts";
-export { eventResource, leaseResource, namespaceResource, nodeResource, podResource } from "./resources.ts";
+export {
+  eventResource,
+  leaseResource,
+  namespaceResource,
+  networkPolicyResource,
+  nodeResource,
+  podResource,
+} from "./resources.ts";
 export {
   compileSelector,
   parseSelector,

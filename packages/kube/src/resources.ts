@@ -8,6 +8,13 @@ function core(plural: string, kind: string, namespaced: boolean): Resource {
 export const podResource = core("pods", "Pod", true);
 export const nodeResource = core("nodes", "Node", false);
 export const namespaceResource = core("namespaces", "Namespace", false);
+export const networkPolicyResource: Resource = {
+  group: "networking.k8s.io",
+  version: "v1",
+  plural: "networkpolicies",
+  kind: "NetworkPolicy",
+  namespaced: true,
+};
 export const eventResource = core("events", "Event", true);
 export const leaseResource: Resource = {
   group: "coordination.k8s.io",

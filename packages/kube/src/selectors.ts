@@ -4,6 +4,8 @@
  */
 import type { LabelSelector } from "./types/meta.ts";
 
+export type { LabelSelector, LabelSelectorRequirement } from "./types/meta.ts";
+
 export type SelectorOperator = "In" | "NotIn" | "Exists" | "DoesNotExist";
 
 export interface Requirement {

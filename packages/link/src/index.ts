@@ -2,6 +2,7 @@
 export { errnoName, LinkError } from "./errors.ts";
 export type { LinkErrorCode, LinkErrorFacts } from "./errors.ts";
 export { netnsExists, netnsIdentity, openNamespace, withNamespace } from "./namespace.ts";
+export { listeningPorts } from "./listening.ts";
 export { RouteSocket } from "./route-socket.ts";
 export { checkLinkName } from "./rtnetlink.ts";
 export type {

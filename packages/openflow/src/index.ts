@@ -34,7 +34,7 @@ export type { Header } from "./codec.ts";
 export { flowModFrame } from "./flow-mod-frame.ts";
 export { canonicalActions, canonicalFlow, canonicalMatch } from "./canonical.ts";
 export { isPacketIn2, PacketInView, packetInView, resumeFrame, resumeView } from "./packet-in-view.ts";
-export type { RegisterPatch } from "./packet-in-view.ts";
+export type { ConntrackView, RegisterPatch } from "./packet-in-view.ts";
 export { formatFlow, parseFlow } from "./text/flow.ts";
 export { formatMatch, parseMatch } from "./text/match.ts";
 export { formatActions, formatInstructions } from "./text/format-actions.ts";

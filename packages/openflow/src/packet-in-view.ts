@@ -33,6 +33,30 @@ const TUN_ID = (0x8000_0000 | (38 << 9)) >>> 9;
 const NXM_TUN_ID = (0x0001_0000 | (16 << 9)) >>> 9;
 const TUN_SRC = (0x0001_0000 | (31 << 9)) >>> 9;
 const TUN_IPV6_SRC = (0x0001_0000 | (109 << 9)) >>> 9;
+const CT_STATE = (0x0001_0000 | (105 << 9)) >>> 9;
+const CT_LABEL = (0x0001_0000 | (108 << 9)) >>> 9;
+const CT_NW_PROTO = (0x0001_0000 | (119 << 9)) >>> 9;
+const CT_NW_SRC = (0x0001_0000 | (120 << 9)) >>> 9;
+const CT_NW_DST = (0x0001_0000 | (121 << 9)) >>> 9;
+const CT_IPV6_SRC = (0x0001_0000 | (122 << 9)) >>> 9;
+const CT_IPV6_DST = (0x0001_0000 | (123 << 9)) >>> 9;
+const CT_TP_SRC = (0x0001_0000 | (124 << 9)) >>> 9;
+const CT_TP_DST = (0x0001_0000 | (125 << 9)) >>> 9;
+
+/** What conntrack says of a packet: its state bits (ovs-fields(7), `ct_state`), its label, its connection. */
+export interface ConntrackView {
+  readonly state: number;
+  readonly label: bigint;
+  /** The connection in its original direction; absent where the switch does not tell. */
+  readonly connection?: {
+    readonly source: Ip;
+    readonly destination: Ip;
+    readonly protocol: number;
+    /** Of ICMP: type and code in place of ports. */
+    readonly sourcePort: number;
+    readonly destinationPort: number;
+  };
+}
 
 /**
  * A packet-in as it lies in its frame: every buffer here is part of the frame and lives as long as it does. What is asked
@@ -109,6 +133,38 @@ export class PacketInView {
     if (v4 >= 0) return ipFromBytes(this.frame, v4, 4);
     const v6 = this.#find(TUN_IPV6_SRC, 16);
     return v6 < 0 ? undefined : ipFromBytes(this.frame, v6, 6);
+  }
+
+  /** What conntrack made of the packet; undefined for one that did not pass through it. */
+  conntrack(): ConntrackView | undefined {
+    const state = this.#find(CT_STATE, 4);
+    if (state < 0) return undefined;
+    const label = this.#find(CT_LABEL, 16);
+    const common = {
+      state: this.frame.readUInt32BE(state),
+      label: label < 0 ? 0n : (this.frame.readBigUInt64BE(label) << 64n) | this.frame.readBigUInt64BE(label + 8),
+    };
+    const source = this.#address(CT_NW_SRC, CT_IPV6_SRC);
+    const destination = this.#address(CT_NW_DST, CT_IPV6_DST);
+    const protocol = this.#find(CT_NW_PROTO, 1);
+    if (source === undefined || destination === undefined || protocol < 0) return common;
+    const [sourcePort, destinationPort] = [this.#port(CT_TP_SRC), this.#port(CT_TP_DST)];
+    return {
+      ...common,
+      connection: { source, destination, protocol: this.frame[protocol]!, sourcePort, destinationPort },
+    };
+  }
+
+  #address(ipv4: number, ipv6: number): Ip | undefined {
+    const v4 = this.#find(ipv4, 4);
+    if (v4 >= 0) return ipFromBytes(this.frame, v4, 4);
+    const v6 = this.#find(ipv6, 16);
+    return v6 < 0 ? undefined : ipFromBytes(this.frame, v6, 6);
+  }
+
+  #port(key: number): number {
+    const at = this.#find(key, 2);
+    return at < 0 ? 0 : this.frame.readUInt16BE(at);
   }
 
   /** Offset in the frame of a field's value of at least `size` bytes, or -1. */

@@ -15,6 +15,7 @@ import type { SwitchTables } from "../switch/database.ts";
 import { version } from "../version.ts";
 import type { View } from "../view.ts";
 import type { AddressSource } from "./address-routes.ts";
+import { PolicyAnswers } from "./policy-answers.ts";
 import type { ApiSource } from "./server.ts";
 import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
 
@@ -46,6 +47,11 @@ export class ApiAnswers implements ApiSource {
 
   get addresses(): AddressSource {
     return this.#parts.audit;
+  }
+
+  get policy(): PolicyAnswers {
+    const { view, reactor } = this.#parts;
+    return new PolicyAnswers(view, () => reactor.counters.denials.list());
   }
 
   notReady(): readonly string[] {
@@ -131,11 +137,13 @@ export class ApiAnswers implements ApiSource {
   }
 
   #concerns({ flow }: FlowEntry, port: { ofport: number; addresses: readonly Ip[] }): boolean {
+    const { reactor } = this.#parts;
     const cookie = decodeCookie(flow.cookie);
     if (cookie?.kind === "pod") return cookie.id === port.ofport;
-    const read = verdictFromFlow(flow);
-    if (read === undefined) return false;
-    return port.addresses.includes(read.question.source) || port.addresses.includes(read.question.destination);
+    const verdict = cookie !== undefined && isVerdictKind(cookie.kind) ? reactor.verdicts.get(cookie.id) : undefined;
+    const question = verdict?.question ?? verdictFromFlow(flow)?.question;
+    if (question === undefined) return false;
+    return port.addresses.includes(question.source) || port.addresses.includes(question.destination);
   }
 
   #describe({ flow, statistics }: FlowEntry): FlowsReply["flows"][number] {

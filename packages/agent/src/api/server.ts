@@ -8,6 +8,7 @@ import { dirname } from "node:path";
 import type { Logger } from "../log.ts";
 import { addressRoutes, type AddressSource } from "./address-routes.ts";
 import { asking, jsonAnswer, readJson, RequestError, type Route } from "./route.ts";
+import { policyRoutes, type PolicySource } from "./policy-routes.ts";
 import type { ApiError, EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
 
 export interface ApiSource {
@@ -16,6 +17,7 @@ export interface ApiSource {
   endpoints(): Promise<EndpointsReply>;
   flows(pod: string | undefined): Promise<FlowsReply>;
   metrics(): Promise<{ contentType: string; text: string }>;
+  readonly policy: PolicySource;
   /** Why the agent is not ready, one sentence each; empty when it is. */
   notReady(): readonly string[];
   readonly addresses: AddressSource;
@@ -44,6 +46,7 @@ export class ApiServer {
       ["/v1/endpoints", asking(async () => jsonAnswer(await source.endpoints()))],
       ["/v1/flows", asking(async (url) => jsonAnswer(await source.flows(url.searchParams.get("pod") ?? undefined)))],
       ...addressRoutes(source.addresses),
+      ...policyRoutes(source.policy),
     ]);
     const health = new Map<string, Route>([
       ["/healthz", asking(async () => ({ contentType: "text/plain", body: "ok\n" }))],

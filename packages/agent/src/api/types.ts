@@ -150,3 +150,79 @@ export interface AddressRepairReply {
     readonly message?: string;
   }[];
 }
+
+/** A part of a rule of a policy, and what became of it. */
+export interface PolicyFinding {
+  readonly part: string;
+  readonly matched: boolean;
+  readonly why: string;
+}
+
+/** GET /v1/policy/explain?from=&to=[&port=] */
+export interface PolicyExplanationReply {
+  readonly allowed: boolean;
+  /** The whole answer in one line. */
+  readonly sentence: string;
+  /** The addresses that were compared. */
+  readonly from: string;
+  readonly to: string;
+  readonly tenancy: { readonly allowed: boolean; readonly because: string };
+  /** Egress at the source, then ingress at the destination; only where there is a pod. */
+  readonly directions: readonly {
+    readonly direction: "ingress" | "egress";
+    readonly pod: string;
+    readonly allowed: boolean;
+    readonly because: string;
+    readonly policies: readonly {
+      readonly policy: string;
+      readonly podSelector: string;
+      readonly rules: readonly {
+        readonly rule: string;
+        readonly matched: boolean;
+        readonly peers: readonly PolicyFinding[];
+        readonly ports: readonly PolicyFinding[];
+      }[];
+    }[];
+  }[];
+}
+
+/** GET /v1/policy/list?pod=namespace/name */
+export interface PolicyListReply {
+  readonly pod: string;
+  readonly ingressIsolated: boolean;
+  readonly egressIsolated: boolean;
+  readonly policies: readonly {
+    readonly policy: string;
+    /** Empty for one that selects every pod of the namespace. */
+    readonly podSelector: string;
+    /** How many; null when the policy does not isolate in that direction. */
+    readonly ingressRules: number | null;
+    readonly egressRules: number | null;
+  }[];
+}
+
+/** GET /v1/policy/matrix?namespace=[&namespace=] */
+export interface PolicyMatrixReply {
+  readonly pods: readonly string[];
+  /** A row per source; its openings stand in the order of `pods`: `everything`, `nothing`, or ports. */
+  readonly rows: readonly { readonly from: string; readonly openings: readonly string[] }[];
+}
+
+/** GET /v1/denials: what policies refused lately at pods of this node, oldest first. */
+export interface DenialsReply {
+  readonly denials: readonly {
+    readonly source: { readonly address: string; readonly pod?: string };
+    readonly destination: { readonly address: string; readonly pod?: string };
+    /** IANA's number; 0 when an entry of the switch refused packets of any kind. */
+    readonly protocol: number;
+    /** Absent when packets of several ports were refused by one entry. */
+    readonly destinationPort?: number;
+    readonly direction?: "ingress" | "egress";
+    /** The pod whose isolation refused it. */
+    readonly isolated?: string;
+    /** The policies that isolate it. */
+    readonly policies: readonly string[];
+    readonly last: number;
+    readonly count: number;
+  }[];
+}

@@ -32,6 +32,14 @@ export interface PodPort {
   readonly allowedSources: readonly Cidr[];
   /** The addresses have IPAddress objects; they come from no block of the node by right. */
   readonly claimed: boolean;
+  /** What was last known of its pod's isolation; absent when that was nothing. */
+  readonly isolation?: RememberedIsolation;
+}
+
+/** What a start without the API server must know: a pod that nobody isolated goes on, and stays in its tenant. */
+export interface RememberedIsolation {
+  readonly isolated: boolean;
+  readonly tenant?: string;
 }
 
 /**
@@ -67,7 +75,37 @@ export function portOf(row: InterfaceRow): PodPort | undefined {
     created: wholeNumber(id("created")),
     allowedSources: prefixes(id("allowed-sources") ?? ""),
     claimed: id("claimed") === "true",
+    ...isolationOf(id("isolated"), id("tenant")),
   };
+}
+
+function isolationOf(isolated: string | undefined, tenant: string | undefined): Pick<PodPort, "isolation"> {
+  if (isolated !== "true" && isolated !== "false") return {};
+  return { isolation: { isolated: isolated === "true", ...(tenant === undefined ? {} : { tenant }) } };
+}
+
+/** Writes down what is known of the pods' isolation; undefined when it stands there already. */
+export function rememberIsolation(
+  cache: Cache<SwitchTables>,
+  known: (pod: PodPort) => RememberedIsolation | undefined,
+): Transaction | undefined {
+  const transaction = new Transaction();
+  for (const row of cache.filter("Interface", ({ external_ids: ids }) => ids[`${prefix}container`] !== undefined)) {
+    const port = portOf(row);
+    const isolation = port === undefined ? undefined : known(port);
+    if (isolation === undefined) continue;
+    const { [`${prefix}isolated`]: _isolated, [`${prefix}tenant`]: _tenant, ...others } = row.external_ids;
+    const ids = {
+      ...others,
+      [`${prefix}isolated`]: String(isolation.isolated),
+      ...(isolation.tenant === undefined ? {} : { [`${prefix}tenant`]: isolation.tenant }),
+    };
+    const isSame =
+      row.external_ids[`${prefix}isolated`] === ids[`${prefix}isolated`] &&
+      row.external_ids[`${prefix}tenant`] === ids[`${prefix}tenant`];
+    if (!isSame) transaction.update("Interface", row._uuid, { external_ids: ids });
+  }
+  return transaction.size === 0 ? undefined : transaction;
 }
 
 /** 0 for what is no number: people can write into the database too. */
@@ -161,9 +199,13 @@ export class PortNumbers {
 /** OpenFlow reserves the numbers from 0xff00 up in switches that speak OpenFlow 1.0 too. */
 const lastPodPortNumber = 0xfe00;
 
-/** @param segment where the pod lives on a physical network */
-export function localPortOf(port: PodPort, segment?: Segment): LocalPort {
+/**
+ * @param tracked see {@link LocalPort}
+ * @param segment where the pod lives on a physical network
+ */
+export function localPortOf(port: PodPort, tracked: boolean, segment?: Segment): LocalPort {
   return {
+    tracked,
     ofport: port.ofport,
     mac: port.mac,
     addresses: port.addresses,

@@ -21,7 +21,15 @@ import type { SwitchTables } from "../switch/database.ts";
 import type { Resident } from "../underlay/physical-networks.ts";
 import { asCniError, retryRemedy } from "./cni-refusal.ts";
 import { Departures } from "./departures.ts";
-import { hostInterfaceName, insertPodPort, localPortOf, podPorts, PortNumbers, type PodPort } from "./ports.ts";
+import {
+  hostInterfaceName,
+  insertPodPort,
+  localPortOf,
+  podPorts,
+  PortNumbers,
+  type PodPort,
+  type RememberedIsolation,
+} from "./ports.ts";
 import { checkPodInterface, makePodPair, removeHostInterface, setUpPodEnd, type Kernel } from "./wiring.ts";
 
 /** Addresses for a pod. */
@@ -84,6 +92,8 @@ export interface AttachmentServiceOptions {
   readonly facts: {
     setLocalPort(port: LocalPort): void;
     removeLocalPort(ofport: number): void;
+    isTracked(uid: string): boolean;
+    recall(port: { readonly pod: string; readonly uid: string }, isolation: RememberedIsolation): void;
   };
   /** Why the node cannot take pods; empty when it can. */
   readonly notReady: () => readonly string[];
@@ -127,6 +137,9 @@ export class AttachmentService implements Attachments {
     for (const port of found) {
       this.#ports.set(keyOf(port), port);
       this.#numbers.reserve(port.ofport);
+      if (port.isolation !== undefined) {
+        this.#options.facts.recall({ pod: `${port.namespace}/${port.name}`, uid: port.uid }, port.isolation);
+      }
       this.#options.facts.setLocalPort(this.#localPort(port));
       if (this.#options.networks.isPhysical(port.subnet)) this.#options.networks.restore(residentOf(port));
     }
@@ -142,7 +155,8 @@ export class AttachmentService implements Attachments {
   #localPort(port: PodPort): LocalPort {
     const segment = this.#options.networks.segmentOf(port.subnet);
     this.#segments.set(keyOf(port), segment);
-    return localPortOf(port, segment);
+    // Policies that select the pod are in force before its port is up, and so is not knowing whether any does.
+    return localPortOf(port, this.#options.facts.isTracked(port.uid), segment);
   }
 
   /**
@@ -167,6 +181,11 @@ export class AttachmentService implements Attachments {
 
   ports(): IterableIterator<PodPort> {
     return this.#ports.values();
+  }
+
+  /** Path of the network namespace of the pod that has an address. */
+  netnsOf(address: Ip): string | undefined {
+    return this.#ports.values().find(({ addresses }) => addresses.includes(address))?.netns;
   }
 
   add(request: AttachRequest): Promise<Attachment> {

@@ -2,7 +2,14 @@
  * The cluster's facts from list and watch: nodes, pods, namespaces, and our own kinds. Above this nobody knows where facts
  * come from.
  */
-import { Backoff, ListWatch, namespaceResource, nodeResource, podResource } from "@beyondfabric/kube";
+import {
+  Backoff,
+  ListWatch,
+  namespaceResource,
+  networkPolicyResource,
+  nodeResource,
+  podResource,
+} from "@beyondfabric/kube";
 import type { KubeClient, Resource } from "@beyondfabric/kube";
 import {
   addressBlockKind,
@@ -23,8 +30,11 @@ import {
   type Parsed,
   type Subnet,
 } from "@beyondfabric/kube/kinds";
+import { parseNetworkPolicy, type NetworkPolicy } from "@beyondfabric/policy";
+import type { IdentityRecord } from "../identities.ts";
 import type { Logger } from "../log.ts";
 import type { ClusterNode, PodFact, View } from "../view.ts";
+import { identityRecord, namespaceFact } from "./identity-records.ts";
 import { claimFact, namespaceRecord, nodeRecord, ownPodRecord, podRecord } from "./records.ts";
 import type { NamespaceRecord, OwnPodRecord } from "./records.ts";
 import { storedObject, type Stored } from "./stored.ts";
@@ -33,6 +43,8 @@ import { storedObject, type Stored } from "./stored.ts";
 interface PodRecord {
   readonly fact: PodFact | undefined;
   readonly own: OwnPodRecord | undefined;
+  /** As policies see it: from the moment at which it is bound. */
+  readonly identity: IdentityRecord | undefined;
 }
 
 /** Small pages: the memory that a list needs is that of one page, and the kernel gets none of it back. */
@@ -55,6 +67,8 @@ export interface DirectoryOptions {
   readonly onTopology: () => void;
   /** An object that breaks rules. */
   readonly onViolation: (kind: string, name: string, message: string) => void;
+  /** A policy of which something cannot be honoured, and is closed instead. */
+  readonly onPolicyViolation: (policy: NetworkPolicy, message: string) => void;
   /** Everything was listed once. */
   readonly onSynced: () => void;
 }
@@ -64,6 +78,7 @@ export class Directory {
   readonly #nodes: ListWatch<ClusterNode>;
   readonly #pods: ListWatch<PodRecord>;
   readonly #namespaces: ListWatch<NamespaceRecord>;
+  readonly #policies: ListWatch<NetworkPolicy>;
   readonly #claims: ListWatch<IpAddressRecord>;
   readonly #pools: ListWatch<Stored<IpPool>>;
   readonly #blocks: ListWatch<AddressBlock>;
@@ -85,27 +100,41 @@ export class Directory {
       },
     });
     const pod = (raw: unknown): PodRecord | undefined => {
-      const [fact, own] = [podRecord(raw), ownPodRecord(raw, view.node)];
-      return fact === undefined && own === undefined ? undefined : { fact, own };
+      const [fact, own, identity] = [podRecord(raw), ownPodRecord(raw, view.node), identityRecord(raw)];
+      return (fact ?? own ?? identity) === undefined ? undefined : { fact, own, identity };
     };
     this.#pods = this.#watch(podResource, pod, {
-      changed: ({ fact, own }, old) => {
+      changed: ({ fact, own, identity }, old) => {
         const uid = fact?.uid ?? own?.uid;
         if (uid !== undefined && own?.ended !== true) this.#podUids.add(uid);
         else if (uid !== undefined) this.#podUids.delete(uid);
+        // Who it is before where it is: what waits for the address must find both.
+        if (identity !== undefined) view.setIdentity(identity);
+        else if (old?.identity !== undefined) view.removeIdentity(old.identity);
         if (fact !== undefined) view.setPod(fact);
         else if (old?.fact !== undefined) view.removePod(old.fact.uid);
         if (own !== undefined) options.onOwnPod(own, false);
       },
-      deleted: ({ fact, own }) => {
+      deleted: ({ fact, own, identity }) => {
         this.#podUids.delete(fact?.uid ?? own?.uid ?? "");
         if (fact !== undefined) view.removePod(fact.uid);
+        if (identity !== undefined) view.removeIdentity(identity);
         if (own !== undefined) options.onOwnPod(own, true);
       },
     });
     this.#namespaces = this.#watch(namespaceResource, namespaceRecord, {
-      changed: (namespace) => options.onNamespace(namespace),
-      deleted: (namespace) => options.onNamespace(namespace),
+      changed: (namespace) => {
+        view.setNamespace(namespaceFact(namespace));
+        options.onNamespace(namespace);
+      },
+      deleted: (namespace) => {
+        view.removeNamespace(namespace.name);
+        options.onNamespace(namespace);
+      },
+    });
+    this.#policies = this.#watch(networkPolicyResource, (raw) => this.#policy(raw), {
+      changed: (policy) => view.setPolicy(policy),
+      deleted: ({ namespace, name }) => view.removePolicy(namespace, name),
     });
     // Who had an address before is read when it is needed: every node keeps every claim.
     const claim = (raw: unknown): IpAddressRecord | undefined => {
@@ -224,7 +253,7 @@ export class Directory {
 
   get #all(): { synced: boolean; connected: boolean; start(): void; stop(): Promise<void> }[] {
     const topology = [this.#networks, this.#subnets, this.#pools];
-    return [this.#nodes, ...topology, this.#blocks, this.#claims, this.#namespaces, this.#pods];
+    return [this.#nodes, ...topology, this.#blocks, this.#claims, this.#namespaces, this.#policies, this.#pods];
   }
 
   #watch<R>(
@@ -251,6 +280,14 @@ export class Directory {
     if (this.#synced || !this.#all.every((watch) => watch.synced)) return;
     this.#synced = true;
     this.#options.onSynced();
+  }
+
+  #policy(raw: unknown): NetworkPolicy | undefined {
+    const { policy, violations } = parseNetworkPolicy(raw);
+    if (policy !== undefined && violations.length > 0) {
+      this.#options.onPolicyViolation(policy, violations.map(formatViolation).join("; "));
+    }
+    return policy;
   }
 
   #sound<T>(kind: string, raw: unknown, parsed: Parsed<T>): T | undefined {

@@ -45,7 +45,7 @@ export function podRecord(raw: unknown): PodFact | undefined {
 }
 
 /** Most pods and namespaces carry the labels of many others. */
-const labelPool = new LabelPool();
+export const labelPool = new LabelPool();
 
 /** A pod of this node, from the moment at which it is bound: what decides about its addresses. */
 export interface OwnPodRecord {

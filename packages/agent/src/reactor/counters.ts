@@ -1,5 +1,6 @@
 /** What the reactive core has done, as plain numbers; metrics and status read them when asked. */
-import type { Reason } from "@beyondfabric/datapath";
+import type { Connection, Guard, Judgement, Question, Reason } from "@beyondfabric/datapath";
+import { DenialLog } from "./denial-log.ts";
 
 /** Upper bounds (ms) of the buckets in which decision times are counted. */
 export const decisionBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 100] as const;
@@ -33,6 +34,10 @@ export class ReactorCounters {
   /** Entries that were withdrawn because there were too many. */
   evicted = 0;
   readonly verdicts = new Map<string, number>();
+  /** Connections of isolated pods that the agent judged itself: those that passed, and those that did not. */
+  judgedOpen = 0;
+  judgedClosed = 0;
+  readonly denials = new DenialLog();
   /** Packets that entries refused, by their source address. */
   readonly refusedBySource = new Map<string, number>();
   readonly missesByPort = new Map<number, number>();
@@ -48,6 +53,20 @@ export class ReactorCounters {
   verdict(verdict: "allow" | "deny", reason: Reason): void {
     const key = `${verdict} ${reason}`;
     this.verdicts.set(key, (this.verdicts.get(key) ?? 0) + 1);
+  }
+
+  judged(question: Question, connection: Connection, judgement: Judgement): void {
+    if (judgement.passes) this.judgedOpen++;
+    else {
+      this.judgedClosed++;
+      this.denials.add(question, connection, judgement.closed);
+    }
+  }
+
+  /** Packets that the entry of a guarded pair refused: of which ports it does not say. */
+  refusedByGuard(question: Question, guard: Guard, packets: number): void {
+    const closed = guard.judged.find(({ verdict }) => verdict.openings.kind !== "everything");
+    this.denials.add(question, { protocol: 0 }, closed, packets);
   }
 
   refused(source: string, packets: number): void {

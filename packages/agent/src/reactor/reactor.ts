@@ -11,29 +11,41 @@
  * A packet whose peer is not known yet is held, for a bounded time and in bounded number per port, and never guessed.
  */
 import {
+  commitPatch,
+  cookieBuckets,
   decide,
+  decodeCookie,
+  flowKey,
   flowModFor,
+  flowModOf,
+  isGuardedFlow,
   isTooLarge,
+  judgePacket,
+  labelOf,
   missPort,
   sameVerdict,
-  sourceClass,
   VerdictTable,
+  verdictFlows,
   verdictFromFlow,
   wayOf,
   wayPatches,
-  cookieBuckets,
   type FactKey,
   type Facts,
+  type Judgement,
+  type ListeningEnd,
   type Question,
   type Settled,
+  type TrackedPacket,
   type Verdict,
+  type VerdictMod,
 } from "@beyondfabric/datapath";
-import { packetInView, resumeView, type Flow, type PacketInView } from "@beyondfabric/openflow";
-import { ipFromBytes, type Ip } from "@beyondfabric/packet";
+import { packetInView, resumeView, type Flow, type PacketInView, type RegisterPatch } from "@beyondfabric/openflow";
+import type { Ip } from "@beyondfabric/packet";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { Admission } from "./admission.ts";
 import { WriteQueue } from "./write-queue.ts";
 import { ReactorCounters } from "./counters.ts";
+import { answerTo, questionOf, trackedPacketOf } from "./question.ts";
 
 export interface ReactorLimits {
   /** Most verdict entries in the switch; beyond it the least recently used go. */
@@ -71,6 +83,13 @@ export interface ReactorOptions {
   readonly now: () => number;
   /** The first number of an entry, from 1 to 2^32 - 1; far from those of a former life that stand in the switch. */
   readonly firstId?: number;
+  /** Drawn at the agent's start (below `maxLife`): labels of connections carry it, and no other life's are valid. */
+  readonly life?: number;
+  /**
+   * Which end of a TCP connection that was met in the middle listens for others to open it. Asked of the pods of this
+   * node only, and rarely.
+   */
+  readonly listening?: (question: Question, packet: TrackedPacket) => ListeningEnd;
   readonly onUndecodable?: (error: unknown) => void;
   /** A packet that is too large for its way, whole, from the port that sent it. */
   readonly onTooLarge?: (packet: Buffer, port: number) => void;
@@ -102,6 +121,10 @@ export class Reactor {
   readonly #writes: WriteQueue;
   readonly #onUndecodable: (error: unknown) => void;
   readonly #onTooLarge: (packet: Buffer, port: number) => void;
+  readonly #life: number;
+  readonly #listening: (question: Question, packet: TrackedPacket) => ListeningEnd;
+  /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
+  readonly #inherited = new Map<string, Flow>();
   /** What packets waited for in vain, and until when nobody waits for it again (ms). */
   readonly #absent = new Map<string, number>();
   #lastAgedBucket = 0;
@@ -115,6 +138,8 @@ export class Reactor {
     this.#now = options.now;
     this.#onUndecodable = options.onUndecodable ?? (() => {});
     this.#onTooLarge = options.onTooLarge ?? (() => {});
+    this.#life = options.life ?? 0;
+    this.#listening = options.listening ?? (() => undefined);
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
     this.#admission = new Admission(options.limits.entriesPerSecond);
     this.#writes = new WriteQueue((frame) => this.#sink.send(frame), options.limits.coalesceMilliseconds);
@@ -163,7 +188,7 @@ export class Reactor {
     if (known !== undefined) {
       // The switch has not caught up with the entry yet: the packet goes on, and nothing is decided again.
       this.counters.repeated++;
-      this.#resume(view, known.decision);
+      this.#goOn(packet, view, known.decision);
       return;
     }
     const decision = decide(question, this.#facts);
@@ -178,11 +203,60 @@ export class Reactor {
     this.counters.verdict(decision.verdict, decision.reason);
     // Entries go ahead of the packet, in the same write: the answer to it then finds the way back open.
     this.#consider(question, decision);
-    this.#resume(view, decision);
+    this.#goOn(packet, view, decision);
   }
 
-  #resume(view: PacketInView, decision: Settled): void {
-    this.#sink.send(resumeView(view, wayPatches(wayOf(decision))));
+  /** Lets a packet go on as was decided about its pair, and, where a guard says so, about its connection. */
+  #goOn({ question }: HeldPacket, view: PacketInView, decision: Settled): void {
+    if (decision.verdict === "deny" || decision.guard === undefined) this.#resume(view, decision);
+    else this.#judge(question, view, decision);
+  }
+
+  #judge(question: Question, view: PacketInView, there: Extract<Settled, { verdict: "allow" }>): void {
+    const packet = trackedPacketOf(view, question.source);
+    if (packet === undefined) {
+      this.counters.unreadable++;
+      return;
+    }
+    const answer = answerTo(question, there);
+    const back = answer === undefined ? undefined : this.#decisionAbout(answer);
+    const judgement = judgePacket(packet, there, back, () => this.#listening(question, packet));
+    this.counters.judged(question, packet.connection, judgement);
+    if (!judgement.passes) {
+      this.#resume(view, { ...there, verdict: "deny" });
+      return;
+    }
+    this.#resume(view, there, this.#remembering(judgement, question, answer));
+  }
+
+  #decisionAbout(question: Question): ReturnType<typeof decide> {
+    return this.verdicts.findPair(question)?.decision ?? decide(question, this.#facts);
+  }
+
+  /**
+   * The patch that labels the packet's connection with the verdict that lets it pass. Without an entry about that verdict
+   * the label would be worth nothing: then nothing is remembered, and the next packet asks again.
+   */
+  #remembering(
+    { remember }: Extract<Judgement, { passes: true }>,
+    there: Question,
+    back: Question | undefined,
+  ): RegisterPatch[] {
+    if (remember === undefined) return [];
+    const opened = remember.direction === "there" ? there : back;
+    const verdict = opened === undefined ? undefined : this.#verdictAbout(opened);
+    return verdict === undefined ? [] : [commitPatch(labelOf(this.#life, verdict.label), remember.originator)];
+  }
+
+  #verdictAbout(question: Question): Verdict | undefined {
+    const pair = this.verdicts.findPair(question);
+    if (pair !== undefined) return pair;
+    const decision = decide(question, this.#facts);
+    return decision.verdict === "hold" ? undefined : this.verdicts.findCube(question, decision);
+  }
+
+  #resume(view: PacketInView, decision: Settled, patches: readonly RegisterPatch[] = []): void {
+    this.#sink.send(resumeView(view, [...wayPatches(wayOf(decision)), ...patches]));
   }
 
   /** Gives a verdict an entry, unless there are more new pairs than the switch can take entries for. */
@@ -213,20 +287,35 @@ export class Reactor {
 
   #install(question: Question, decision: Settled, now: number): void {
     const verdict = this.verdicts.add(question, decision, now);
-    const mod = flowModFor("add", question, decision, verdict.id);
-    if (this.#writes.size === 0) this.#sink.send(mod.frame);
-    else this.#writes.sendNow(mod.key, mod.frame);
+    for (const mod of this.#mods("add", verdict)) {
+      if (this.#writes.size === 0) this.#sink.send(mod.frame);
+      else this.#writes.sendNow(mod.key, mod.frame);
+    }
   }
 
-  #write({ id, question, decision }: Verdict): void {
-    const mod = flowModFor("add", question, decision, id);
-    this.#writes.push(mod.key, mod.frame, decision.verdict === "deny" ? "revocation" : "grant");
+  /** The flow-mods about a verdict's entries; that about the one of an unguarded verdict comes from a template. */
+  #mods(command: "add" | "delete_strict", verdict: Verdict): VerdictMod[] {
+    const { question, decision, id } = verdict;
+    if (decision.verdict === "deny" || decision.guard === undefined) {
+      return [flowModFor(command, question, decision, id)];
+    }
+    return this.#entriesOf(verdict).map((flow) => flowModOf(command, flow));
+  }
+
+  #entriesOf({ question, decision, id, label }: Verdict): Flow[] {
+    return verdictFlows(decision, question, id, labelOf(this.#life, label));
+  }
+
+  #delete(flows: readonly Flow[]): void {
+    for (const flow of flows) {
+      const { key, frame } = flowModOf("delete_strict", flow);
+      this.#writes.push(key, frame, "revocation");
+    }
   }
 
   #withdraw(verdict: Verdict): void {
     this.verdicts.remove(verdict);
-    const mod = flowModFor("delete_strict", verdict.question, verdict.decision, verdict.id);
-    this.#writes.push(mod.key, mod.frame, "revocation");
+    for (const { key, frame } of this.#mods("delete_strict", verdict)) this.#writes.push(key, frame, "revocation");
   }
 
   #hold(packet: HeldPacket, waitingFor: string): void {
@@ -245,7 +334,9 @@ export class Reactor {
   factsChanged(keys: ReadonlySet<FactKey>): void {
     for (const key of keys) if (key.startsWith("address:")) this.#absent.delete(key.slice("address:".length));
     const concerned =
-      keys.has("subnets") || keys.has("sources") ? new Set(this.verdicts.values()) : this.verdicts.dependingOn(keys);
+      keys.has("subnets") || keys.has("sources") || keys.has("tenants")
+        ? new Set(this.verdicts.values())
+        : this.verdicts.dependingOn(keys);
     for (const verdict of concerned) {
       if (this.#lostAnEnd(verdict, keys)) {
         this.counters.revoked++;
@@ -289,11 +380,13 @@ export class Reactor {
     if (decision.verdict === "hold" && !this.#facts.complete) return;
     this.counters.revoked++;
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
-      const before = flowModFor("delete_strict", verdict.question, verdict.decision, verdict.id);
-      const after = flowModFor("add", verdict.question, decision, verdict.id);
-      if (before.key === after.key) {
+      const before = this.#entriesOf(verdict);
+      if (this.verdicts.findCube(verdict.question, decision) === verdict) {
         this.verdicts.update(verdict, decision);
-        this.#writes.push(after.key, after.frame, "revocation");
+        const after = this.#entriesOf(verdict);
+        const kept = new Set(after.map(flowKey));
+        this.#delete(before.filter((flow) => !kept.has(flowKey(flow))));
+        for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, "revocation");
         return;
       }
     }
@@ -345,11 +438,23 @@ export class Reactor {
   recordRefusals(statistics: readonly Reading[]): void {
     for (const { id, packets } of statistics) {
       const verdict = this.verdicts.get(id);
-      if (verdict !== undefined && packets > verdict.packets) {
-        this.counters.refused(verdict.question.source, Number(packets - verdict.packets));
+      if (verdict === undefined) continue;
+      const before = verdict.decision.verdict === "allow" ? verdict.refused : verdict.packets;
+      const { question, decision } = verdict;
+      // An entry that was written anew counts from nought.
+      const more = Number(packets < before ? packets : packets - before);
+      if (more > 0) {
+        this.counters.refused(question.source, more);
+        if (decision.verdict === "allow" && decision.guard !== undefined) {
+          this.counters.refusedByGuard(question, decision.guard, more);
+        }
       }
+      if (decision.verdict === "allow") this.verdicts.recordRefused(id, packets, this.#now());
     }
-    this.#record(statistics, [...this.verdicts.refusals]);
+    this.#record(
+      statistics.filter(({ id }) => this.verdicts.get(id)?.decision.verdict !== "allow"),
+      [...this.verdicts.refusals],
+    );
   }
 
   #passing(bucket: number): Verdict[] {
@@ -358,11 +463,12 @@ export class Reactor {
 
   #record(statistics: Iterable<Reading>, concerned: readonly Verdict[]): void {
     const now = this.#now();
-    const present = new Set<number>();
+    const present = new Map<number, { packets: bigint; bytes: bigint }>();
     for (const { id, packets, bytes } of statistics) {
-      present.add(id);
-      this.verdicts.record(id, packets, bytes, now);
+      const sum = present.get(id) ?? { packets: 0n, bytes: 0n };
+      present.set(id, { packets: sum.packets + packets, bytes: sum.bytes + bytes });
     }
+    for (const [id, { packets, bytes }] of present) this.verdicts.record(id, packets, bytes, now);
     for (const verdict of concerned) {
       if (now - verdict.lastUsed >= this.#limits.idleMilliseconds) {
         this.counters.aged++;
@@ -370,7 +476,7 @@ export class Reactor {
       } else if (!present.has(verdict.id) && now - verdict.added >= settledMilliseconds) {
         // Somebody took the entry out of the switch. The next packet of the pair brings it back.
         this.counters.vanished++;
-        this.verdicts.remove(verdict);
+        this.#withdraw(verdict);
       }
     }
   }
@@ -383,6 +489,10 @@ export class Reactor {
     const now = this.#now();
     const foreign: Flow[] = [];
     for (const flow of flows) {
+      if (isGuardedFlow(flow)) {
+        if (!this.#isCurrent(flow) && !this.#inherit(flow)) foreign.push(flow);
+        continue;
+      }
       const read = verdictFromFlow(flow);
       const known = read === undefined ? undefined : this.verdicts.get(read.id);
       // A packet that came before this drew the same number for another pair: of the two the newer stays.
@@ -414,13 +524,32 @@ export class Reactor {
     for (const { id, question, decision } of Array.from(this.verdicts.values())) {
       if (present.has(id)) continue;
       missing++;
-      this.#write(this.verdicts.add(question, decision, now, id));
+      const verdict = this.verdicts.add(question, decision, now, id);
+      const kind = decision.verdict === "deny" ? "revocation" : "grant";
+      for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, kind);
     }
     return missing;
   }
 
+  /** Whether an entry is one that a verdict of this life has. */
+  #isCurrent(flow: Flow): boolean {
+    const verdict = this.verdicts.get(decodeCookie(flow.cookie)?.id ?? 0);
+    return verdict !== undefined && this.#entriesOf(verdict).some((each) => flowKey(each) === flowKey(flow));
+  }
+
+  /** While the facts are not complete, what a former life let pass goes on; it is not known why it did. */
+  #inherit(flow: Flow): boolean {
+    if (this.#facts.complete) return false;
+    this.#inherited.set(flowKey(flow), flow);
+    return true;
+  }
+
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
   revalidateAll(): void {
+    if (this.#facts.complete) {
+      this.#delete([...this.#inherited.values()].filter((flow) => !this.#isCurrent(flow)));
+      this.#inherited.clear();
+    }
     for (const verdict of Array.from(this.verdicts.values())) this.#revalidate(verdict);
   }
 
@@ -433,55 +562,4 @@ export class Reactor {
 
 function tunnelKey(destination: Ip): string {
   return `tunnel ${destination}`;
-}
-
-/** The question that the answer to a packet will be; undefined when no answer can come. */
-function answerTo(question: Question, decision: Settled): Question | undefined {
-  if (decision.verdict !== "allow") return undefined;
-  const back = { source: question.destination, destination: question.source };
-  switch (decision.way.kind) {
-    case "local":
-      return { from: "pod", ...back };
-    case "host":
-      return { from: "host", ...back };
-    case "tunnel":
-      return { from: "tunnel", ...back, tunnelSource: decision.way.destination };
-    case "uplink":
-      // What went straight to another segment is answered on the pod's own, which the way does not tell.
-      return decision.way.mac === undefined ? { from: "uplink", ...back, segment: decision.way.segment } : undefined;
-  }
-}
-
-/** What a packet-in asks. Undefined when the packet is no IPv4 or IPv6 packet, or is cut short. */
-function questionOf(view: PacketInView): Question | undefined {
-  const { frame, packetStart } = view;
-  const length = view.packetEnd - packetStart;
-  if (length < 34) return undefined;
-  const type = frame.readUInt16BE(packetStart + 12);
-  let source: Ip;
-  let destination: Ip;
-  if (type === 0x0800) {
-    source = ipFromBytes(frame, packetStart + 26, 4);
-    destination = ipFromBytes(frame, packetStart + 30, 4);
-  } else if (type === 0x86dd && length >= 54) {
-    source = ipFromBytes(frame, packetStart + 22, 6);
-    destination = ipFromBytes(frame, packetStart + 38, 6);
-  } else {
-    return undefined;
-  }
-  // The registers tell where the packet came from; the table number in a packet-in that paused does not.
-  switch (view.readRegister(0) & 0xf) {
-    case sourceClass.pod:
-      return { from: "pod", source, destination };
-    case sourceClass.host:
-      return { from: "host", source, destination };
-    case sourceClass.uplink:
-      return { from: "uplink", source, destination, segment: view.readRegister(1) };
-    case sourceClass.tunnel: {
-      const tunnelSource = view.tunnelSource();
-      return tunnelSource === undefined ? undefined : { from: "tunnel", source, destination, tunnelSource };
-    }
-    default:
-      return undefined;
-  }
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { AddressListQuery } from "../../src/api/address-routes.ts";
 import { ApiServer, type ApiSource } from "../../src/api/server.ts";
+import { RequestError } from "../../src/api/route.ts";
 import { createLogger } from "../../src/log.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "bf-api-"));
@@ -48,6 +49,15 @@ const source: ApiSource = {
   },
   metrics: () => Promise.resolve({ contentType: "text/plain; version=0.0.4", text: "up 1\n" }),
   notReady: () => reasons,
+  policy: {
+    explain: (from, to, port) => {
+      asked.push([from, to, port].join(" "));
+      throw new RequestError("nobody is meant; write NAMESPACE/NAME");
+    },
+    list: (pod) => ({ pod, ingressIsolated: false, egressIsolated: false, policies: [] }),
+    matrix: (namespaces) => ({ pods: namespaces, rows: [] }),
+    denials: () => ({ denials: [] }),
+  },
 };
 
 interface Answer {
@@ -107,6 +117,16 @@ describe("the local API", () => {
       assert.equal((await local(path)).body, '{"flows":[]}');
     assert.deepEqual(asked, [undefined, "shop/web"]);
     assert.deepEqual((await local("/v1/version", "HEAD")).body, "");
+  });
+
+  it("answers about policies, and says 400 with a remedy when nobody is meant", async () => {
+    const answer = await local("/v1/policy/explain?from=shop%2Fweb&to=10.0.0.1&port=80%2FTCP");
+    assert.deepEqual([answer.status, codeOf(answer)], [400, "API_REQUEST"]);
+    assert.match(answer.body, /nobody is meant; write NAMESPACE/);
+    assert.equal(asked.at(-1), "shop/web 10.0.0.1 80/TCP");
+    assert.match((await local("/v1/policy/list?pod=shop%2Fweb")).body, /"pod":"shop\/web"/);
+    assert.match((await local("/v1/policy/matrix?namespace=x&namespace=y")).body, /"pods":\["x","y"\]/);
+    assert.equal((await local("/v1/denials")).body, '{"denials":[]}');
   });
 
   it("says 404 to paths of nobody, and of the other ear", async () => {

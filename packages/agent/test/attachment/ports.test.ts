@@ -74,8 +74,8 @@ describe("a pod's port in the database", () => {
     const read = portOf(rowOf(ids));
     assert.ok(read !== undefined);
     assert.deepEqual(read.allowedSources.map(formatCidr), ["192.0.2.0/24", "fd00:1::/64"]);
-    assert.deepEqual(localPortOf(read).allowedSources, read.allowedSources);
-    assert.equal("allowedSources" in localPortOf(port), false);
+    assert.deepEqual(localPortOf(read, false).allowedSources, read.allowedSources);
+    assert.equal("allowedSources" in localPortOf(port, false), false);
   });
 
   it("is none without container, interface, pod, MAC or addresses", () => {

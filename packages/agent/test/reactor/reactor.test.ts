@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { verdictCode } from "@beyondfabric/datapath";
+import { LabelSet } from "@beyondfabric/kube";
 import { parseCidr } from "@beyondfabric/packet";
 import { Reactor } from "../../src/reactor/reactor.ts";
 import { View } from "../../src/view.ts";
@@ -23,7 +24,16 @@ function node(): { view: View; reactor: Reactor; ovs: RecordingSwitch; clock: { 
   view.setSubnets([{ name: "default", cidr: parseCidr("10.244.0.0/16"), gateway: "10.244.0.1", vni: 7 }]);
   view.setNode({ name: "node-2", uid: "2", tunnelAddress: "10.10.0.12", gatewayAddresses: ["10.244.2.1"] });
   view.setBlock({ cidr: parseCidr("10.244.2.0/26"), node: "node-2" });
-  view.setLocalPort({ ofport: 7, mac: "0a:58:00:00:00:01", addresses: ["10.244.1.5"], pod: "shop/web", uid: "w" });
+  view.setNamespace({ name: "shop", labels: LabelSet.empty });
+  view.setIdentity({ uid: "w", namespace: "shop", name: "web", node: "node-1", labels: LabelSet.empty, ports: [] });
+  view.setLocalPort({
+    ofport: 7,
+    mac: "0a:58:00:00:00:01",
+    addresses: ["10.244.1.5"],
+    pod: "shop/web",
+    uid: "w",
+    tracked: false,
+  });
   view.setComplete();
   return { view, reactor, ovs, clock };
 }

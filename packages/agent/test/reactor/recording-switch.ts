@@ -62,6 +62,7 @@ export function packetIn(question: Question, port = 7): Buffer {
         { field: "xreg0", value: (BigInt(sourceClass[question.from]) << 32n) | BigInt(question.segment ?? 0) },
         { field: "xreg1", value: pair },
         { field: "xreg2", value: pair },
+        { field: "xreg3", value: BigInt(unset) },
       ],
       continuation: Uint8Array.of(1, 2, 3, 4),
       userdata,

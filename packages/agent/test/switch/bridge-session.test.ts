@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { pino } from "pino";
 import { type LocalPort } from "@beyondfabric/datapath";
+import { LabelSet } from "@beyondfabric/kube";
 import { parseCidr } from "@beyondfabric/packet";
 import { OpenVswitch, until } from "../../../openflow/test/channel/open-vswitch.ts";
 import { Reactor } from "../../src/reactor/reactor.ts";
@@ -10,8 +11,22 @@ import { BridgeSession } from "../../src/switch/bridge-session.ts";
 import { View } from "../../src/view.ts";
 import { packetIn } from "../reactor/recording-switch.ts";
 
-const web: LocalPort = { ofport: 7, mac: "0a:58:00:00:00:01", addresses: ["10.244.1.5"], pod: "shop/web", uid: "w" };
-const shop: LocalPort = { ofport: 8, mac: "0a:58:00:00:00:02", addresses: ["10.244.1.6"], pod: "shop/shop", uid: "s" };
+const web: LocalPort = {
+  ofport: 7,
+  mac: "0a:58:00:00:00:01",
+  addresses: ["10.244.1.5"],
+  pod: "shop/web",
+  uid: "w",
+  tracked: false,
+};
+const shop: LocalPort = {
+  ofport: 8,
+  mac: "0a:58:00:00:00:02",
+  addresses: ["10.244.1.6"],
+  pod: "shop/shop",
+  uid: "s",
+  tracked: false,
+};
 const toDb = packetIn({ from: "pod", source: "10.244.1.5", destination: "10.244.2.5" });
 const base = {
   ports: { host: 1, tunnel: 2, hostMac: "0e:00:00:00:00:01" },
@@ -60,6 +75,8 @@ describe("the session with the bridge", () => {
     view.setSubnets([{ name: "default", cidr: parseCidr("10.244.0.0/16"), gateway: "10.244.0.1", vni: 7 }]);
     view.setNode({ name: "node-2", uid: "2", tunnelAddress: "10.10.0.12", gatewayAddresses: ["10.244.2.1"] });
     view.setBlock({ cidr: parseCidr("10.244.2.0/26"), node: "node-2" });
+    view.setNamespace({ name: "shop", labels: LabelSet.empty });
+    view.setIdentity({ uid: "w", namespace: "shop", name: "web", node: "node-1", labels: LabelSet.empty, ports: [] });
     view.setLocalPort(web);
     view.setPod({ namespace: "shop", name: "db", uid: "d", node: "node-2", addresses: ["10.244.2.5"], created: 0 });
     view.setComplete();
@@ -91,14 +108,14 @@ describe("the session with the bridge", () => {
     return lines.filter((line) => line.includes("actions=")).sort();
   };
   const of = (kind: "base" | "pod" | "verdict", lines: readonly string[]): string[] =>
-    lines.filter((line) => line.includes(`cookie=0xbf${{ base: "0101", pod: "0102", verdict: "0103" }[kind]}`));
+    lines.filter((line) => line.includes(`cookie=0xbf${{ base: "0201", pod: "0202", verdict: "0203" }[kind]}`));
   const meters = async (): Promise<string[]> =>
     [...(await ovs.ofctl("dump-meters", "br-int")).matchAll(/^meter=(\d+) .*\n *type=drop rate=(\d+)/gm)]
       .map((match) => `${match[1]} ${match[2]}`)
       .sort();
   /** Everything that is kept about pods and of the node itself. */
   const kept = async (): Promise<unknown> => ({
-    flows: (await flows()).filter((line) => !line.includes("cookie=0xbf0103")),
+    flows: (await flows()).filter((line) => !line.includes("cookie=0xbf0203")),
     meters: await meters(),
   });
 

@@ -19,6 +19,7 @@ import { load, slice, sourceClass, verdictCode } from "../registers.ts";
 import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
 import { fitFlows, uplinkForwardFlows, wireFlows, type Wire } from "./wire.ts";
+import { trackingFlows } from "./tracking.ts";
 
 /** The MAC that every node's router answers with; pods see one gateway wherever they run. */
 export const routerMac: Mac = "0e:fa:b0:00:00:01";
@@ -58,6 +59,7 @@ export function baseFlows(facts: BaseFacts): Flow[] {
     ...classifyFlows(facts),
     ...overlayGuardFlows(facts),
     ...responderFlows(facts),
+    ...trackingFlows(),
     missFlow("ingress", facts.ports.tunnel, facts.metered, encodeCookie("base", 1)),
     missFlow("egress", facts.ports.host, facts.metered, encodeCookie("base", 1)),
     ...wireFlows(facts.wires ?? [], facts.metered),
@@ -78,7 +80,7 @@ function classifyFlows({ ports, vnis }: BaseFacts): Flow[] {
       priority: 100,
       match: [inPort(ports.tunnel), { field: "tunnel_id", value: BigInt(vni) }],
       actions: [load("reg0", sourceClass.tunnel, 0, 4)],
-      goto: "ingress",
+      goto: "track",
     }),
   );
   flows.push(
@@ -95,7 +97,7 @@ function classifyFlows({ ports, vnis }: BaseFacts): Flow[] {
       priority: 90,
       match: [inPort(ports.host)],
       actions: [load("reg0", sourceClass.host, 0, 4)],
-      goto: "egress",
+      goto: "track",
     }),
     base({
       table: "classify",

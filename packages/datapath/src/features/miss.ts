@@ -20,7 +20,7 @@ export function missFlow(table: "egress" | "ingress", port: number, metered: boo
       ...presetVerdict,
       { type: "controller", pause: true, userdata: missUserdata(port) },
       markMissTaken,
-      { type: "resubmit", table: tables.fit.id },
+      { type: "resubmit", table: tables.commit.id },
     ],
   });
 }

@@ -21,6 +21,7 @@ import { load, type Segment } from "../registers.ts";
 import { routerMac } from "./base.ts";
 import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
+import { trackPod } from "./tracking.ts";
 import { bridgeFlows } from "./wire.ts";
 
 /**
@@ -39,7 +40,7 @@ export function podFlows(port: LocalPort, gateways: readonly Ip[], metered: bool
         cookie,
         match: [...from, ipType(address), ...sourceIn(address)],
         actions: [],
-        goto: "egress",
+        goto: "track",
       }),
       defineFlow({
         table: "deliver",
@@ -87,10 +88,11 @@ export function podFlows(port: LocalPort, gateways: readonly Ip[], metered: bool
         cookie,
         match: [...from, ipType(prefix.address), ...sourceIn(prefix)],
         actions: [],
-        goto: "egress",
+        goto: "track",
       }),
     );
   }
+  if (port.tracked) flows.push(...trackPod(port, cookie));
   flows.push(
     defineFlow({ table: "spoof-guard", priority: 1, cookie, match: [inPort(port.ofport)], actions: [] }),
     missFlow("egress", port.ofport, metered, cookie),

@@ -15,6 +15,7 @@ import { destinationIn, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables } from "../pipeline.ts";
 import { flowKey } from "../reconcile.ts";
 import {
+  hasStanding,
   narrowBit,
   sourceClass,
   unset,
@@ -23,6 +24,8 @@ import {
   type SourceClass,
   type WayRegisters,
 } from "../registers.ts";
+import { standing } from "../tracking.ts";
+import { guardedFlows } from "./guarded.ts";
 import { exactVerdictFrame, type ExactVerdict, type VerdictCommand } from "./verdict-frame.ts";
 
 export type Settled = Exclude<Decision, { verdict: "hold" }>;
@@ -67,7 +70,26 @@ export function verdictTable(from: SourceClass): "egress" | "ingress" {
 }
 
 /**
- * The entry of a verdict.
+ * The entries of a verdict: one, or a few when it has a guard.
+ * @param question how its packets come in: the class, the tunnel's far end, the wire
+ * @param id number of the verdict in the agent's table; it goes into the cookie
+ * @param label what connections of the verdict are labelled with (`labelOf`)
+ */
+export function verdictFlows(decision: Settled, question: CameBy, id: number, label: bigint): Flow[] {
+  if (decision.verdict === "deny" || decision.guard === undefined) return [verdictFlow(decision, question, id)];
+  const way = wayOf(decision);
+  const place = {
+    table: verdictTable(question.from),
+    priority: isExact(decision.cube) ? exactPriority : widePriority,
+    match: matchOf(question, decision.cube),
+    way: wayActions(way),
+    goto: way.reg4 === narrowBit ? ("fit" as const) : ("forward" as const),
+  };
+  return guardedFlows(place, decision.guard, id, label);
+}
+
+/**
+ * The one entry of a verdict without a guard.
  * @param question how its packets come in: the class, the tunnel's far end, the wire
  * @param id number of the verdict in the agent's table; it goes into the cookie
  */
@@ -85,28 +107,28 @@ function exactVerdictFlow(verdict: ExactVerdict): Flow {
   return entry(exactPriority, verdict, cube, way, encodeCookie(kind, id));
 }
 
-function entry(
-  priority: number,
-  { from, tunnelSource, segment }: CameBy,
-  { source, destination }: Cube,
-  way: WayRegisters,
-  cookie: bigint,
-): Flow {
+function entry(priority: number, cameBy: CameBy, cube: Cube, way: WayRegisters, cookie: bigint): Flow {
+  // A refusal holds whatever conntrack knows; what passes without a guard passes untracked only.
+  const tracking = way.code === verdictCode.deny ? [] : [hasStanding("untracked")];
   return defineFlow({
-    table: verdictTable(from),
+    table: verdictTable(cameBy.from),
     priority,
     cookie,
-    match: [
-      { field: "reg0", value: BigInt(sourceClass[from]), mask: 0xfn },
-      ...(tunnelSource === undefined ? [] : [{ field: "tun_src" as const, value: ipToBigInt(tunnelSource) }]),
-      ...(segment === undefined ? [] : [{ field: "reg1" as const, value: BigInt(segment) }]),
-      ipType(source.address),
-      ...sourceIn(source),
-      ...destinationIn(destination),
-    ],
+    match: [...matchOf(cameBy, cube), ...tracking],
     actions: wayActions(way),
     goto: way.reg4 === narrowBit ? "fit" : "forward",
   });
+}
+
+function matchOf({ from, tunnelSource, segment }: CameBy, { source, destination }: Cube): Match {
+  return [
+    { field: "reg0", value: BigInt(sourceClass[from]), mask: 0xfn },
+    ...(tunnelSource === undefined ? [] : [{ field: "tun_src" as const, value: ipToBigInt(tunnelSource) }]),
+    ...(segment === undefined ? [] : [{ field: "reg1" as const, value: BigInt(segment) }]),
+    ipType(source.address),
+    ...sourceIn(source),
+    ...destinationIn(destination),
+  ];
 }
 
 /** Whether a cube is about one pair of addresses. */
@@ -131,6 +153,12 @@ export interface VerdictMod {
   readonly key: string;
 }
 
+/** A flow-mod about any entry. */
+export function flowModOf(command: VerdictCommand, flow: Flow): VerdictMod {
+  return { frame: flowModFrame(command, flow, 0), key: flowKey(flow) };
+}
+
+/** The flow-mod about the one entry of a verdict without a guard. */
 export function flowModFor(command: VerdictCommand, question: Question, decision: Settled, id: number): VerdictMod {
   const flow = (): Flow => verdictFlow(decision, question, id);
   return {
@@ -157,15 +185,22 @@ function exactFrame(command: VerdictCommand, question: Question, decision: Settl
   );
 }
 
+/** Whether an entry is one of a verdict with a guard: it says too little to read the verdict back from it. */
+export function isGuardedFlow(flow: Flow): boolean {
+  if (flow.table === tables.known.id) return true;
+  return flow.match.some((field) => field.field === "reg8" && field.value !== BigInt(standing.untracked));
+}
+
 /**
- * Reads a verdict back out of an entry of the switch. Undefined when the entry is not one that {@link verdictFlow} of
- * this format writes.
+ * Reads a verdict without a guard back out of an entry of the switch. Undefined when the entry is not one that
+ * {@link verdictFlows} of this format writes for such a verdict.
  */
 export function verdictFromFlow(installed: Flow): { id: number; question: Question; decision: Settled } | undefined {
   const flow = canonicalFlow(installed);
   const cookie = decodeCookie(flow.cookie);
   if (cookie === undefined || !isVerdictKind(cookie.kind)) return undefined;
   if (flow.table !== tables.egress.id && flow.table !== tables.ingress.id) return undefined;
+  if (isGuardedFlow(flow)) return undefined;
   const classNumber = fieldValue(flow.match, "reg0");
   const from = (Object.keys(sourceClass) as SourceClass[]).find((name) => BigInt(sourceClass[name]) === classNumber);
   const ipv4 = fieldValue(flow.match, "eth_type") === 0x0800n;

@@ -97,7 +97,7 @@ export function wireFlows(wires: readonly Wire[], metered: boolean): Flow[] {
       ...[neighbourSolicitation, neighbourAdvertisement].map((type) =>
         base({ table: "classify", priority: 110, match: [...from, ...icmpv6(type)], actions: enter, goto: "bridge" }),
       ),
-      base({ table: "classify", priority: 90, match: from, actions: enter, goto: "ingress" }),
+      base({ table: "classify", priority: 90, match: from, actions: enter, goto: "track" }),
       base({ table: "arp-nd", priority: 10, match: [onSegment(segment)], actions: [], goto: "bridge" }),
       base({
         table: "bridge",

@@ -20,7 +20,7 @@ import {
 
 const mac = "0a:58:0a:f4:01:05";
 const router = "0e:fa:b0:00:00:01";
-const port = { host: 1, tunnel: 2, uplink: 10, pod: 100, member: 101 };
+const port = { host: 1, tunnel: 2, uplink: 10, pod: 100, member: 101, isolated: 102 };
 const memberMac = "0a:58:0a:1e:00:32";
 
 let ovs: TestSwitch;
@@ -34,6 +34,7 @@ before(async () => {
   await add("pod", "type=dummy", `ofport_request=${port.pod}`);
   await add("uplink", "type=dummy", `ofport_request=${port.uplink}`);
   await add("member", "type=dummy", `ofport_request=${port.member}`);
+  await add("isolated", "type=dummy", `ofport_request=${port.isolated}`);
   connection = await Connection.open(`${ovs.directory}/br0.mgmt`);
   connection.send({ type: "set_packet_in_format", format: "nxt2" });
   connection.send({ type: "set_async", packetInPrimary: 0x3f, packetInSecondary: 0x3f });

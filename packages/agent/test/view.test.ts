@@ -1,0 +1,145 @@
+/** What the view knows of isolation: when it is known, whom a change concerns, and what a start without the API recalls. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { decide, type FactKey } from "@beyondfabric/datapath";
+import { LabelPool } from "@beyondfabric/kube";
+import { parseCidr } from "@beyondfabric/packet";
+import { parseNetworkPolicy } from "@beyondfabric/policy";
+import { View } from "../src/view.ts";
+
+const labels = new LabelPool();
+
+interface Watched {
+  readonly view: View;
+  /** Keys of facts that changed since the last look. */
+  readonly keys: () => FactKey[];
+  /** Ports whose tracking changed since the last look: `web tracked`. */
+  readonly tracking: () => string[];
+}
+
+/** Pods `web` and `cart` of namespace `shop` on this node; nothing of the API is told yet. */
+function node(): Watched {
+  const view = new View("node-1", new Set(["kube-system"]));
+  let keys: FactKey[] = [];
+  let tracking: string[] = [];
+  view.onChange((changed) => keys.push(...changed));
+  view.onTracking(({ pod, tracked }) => tracking.push(`${pod} ${tracked ? "tracked" : "free"}`));
+  view.setSubnets([{ name: "default", cidr: parseCidr("10.244.0.0/16"), gateway: "10.244.0.1", vni: 7 }]);
+  for (const [index, name] of ["web", "cart"].entries()) {
+    view.setLocalPort({
+      ofport: 100 + index,
+      mac: "0a:58:00:00:00:01",
+      addresses: [`10.244.1.${5 + index}`],
+      pod: `shop/${name}`,
+      uid: name,
+      tracked: true,
+    });
+  }
+  const taken = <T>(values: T[]): T[] => values.splice(0);
+  return { view, keys: () => taken(keys).sort(), tracking: () => taken(tracking).sort() };
+}
+
+function tell({ view }: Watched): void {
+  view.setNamespace({ name: "shop", labels: labels.intern({}) });
+  for (const name of ["web", "cart"]) identify(view, name, { app: name });
+}
+
+function identify(view: View, name: string, pairs: Record<string, string>): void {
+  view.setIdentity({ uid: name, namespace: "shop", name, node: "node-1", labels: labels.intern(pairs), ports: [] });
+}
+
+function policy(view: View, name: string, spec: unknown): void {
+  view.setPolicy(parseNetworkPolicy({ metadata: { namespace: "shop", name }, spec }).policy!);
+}
+
+const web = { podSelector: { matchLabels: { app: "web" } } };
+const pair = { from: "pod", source: "10.244.1.5", destination: "10.244.1.6" } as const;
+
+describe("isolation in the view", () => {
+  it("is unknown, and pods tracked, until pods, namespaces and policies are listed", () => {
+    const watched = node();
+    const { view, tracking } = watched;
+    tell(watched);
+    assert.equal(view.isolationsOf("web"), undefined);
+    assert.deepEqual(tracking(), []);
+    policy(view, "web", web);
+    view.setComplete();
+    assert.deepEqual(tracking(), ["shop/cart free"]);
+    assert.deepEqual([view.isTracked("web"), view.isTracked("cart")], [true, false]);
+  });
+
+  it("of a pod that the API has not told of is unknown: it is tracked, and its packets wait", () => {
+    const { view } = node();
+    view.setComplete();
+    assert.equal(view.isTracked("web"), true);
+    assert.equal(decide(pair, view).verdict, "hold");
+  });
+
+  it("changes with policies and labels, and touches the pods concerned and no others", () => {
+    const watched = node();
+    const { view, keys, tracking } = watched;
+    tell(watched);
+    view.setComplete();
+    keys();
+    tracking();
+    policy(view, "web", web);
+    assert.deepEqual([keys(), tracking()], [["address:10.244.1.5"], ["shop/web tracked"]]);
+    policy(view, "web", { ...web, ingress: [{}] });
+    assert.deepEqual([keys(), tracking()], [["address:10.244.1.5"], []]);
+    identify(view, "cart", { app: "web" });
+    assert.deepEqual([keys(), tracking()], [["address:10.244.1.6"], ["shop/cart tracked"]]);
+    identify(view, "cart", { app: "web" });
+    assert.deepEqual([keys(), tracking()], [[], []]);
+    view.removePolicy("shop", "web");
+    assert.deepEqual(keys(), ["address:10.244.1.5", "address:10.244.1.6"]);
+    assert.deepEqual(tracking(), ["shop/cart free", "shop/web free"]);
+    policy(view, "other", { podSelector: { matchLabels: { app: "nobody" } } });
+    assert.deepEqual([keys(), tracking()], [[], []]);
+  });
+
+  it("tells when the first tenant comes and the last goes: every verdict may change then", () => {
+    const watched = node();
+    const { view, keys } = watched;
+    tell(watched);
+    view.setComplete();
+    keys();
+    const bank = { name: "bank", labels: labels.intern({}) };
+    view.setNamespace({ ...bank, tenant: "gold" });
+    assert.deepEqual([keys(), view.hasTenants], [["namespace:bank", "tenants"], true]);
+    view.setNamespace({ ...bank, tenant: "silver" });
+    assert.deepEqual(keys(), ["namespace:bank"]);
+    view.removeNamespace("bank");
+    assert.deepEqual([keys(), view.hasTenants], [["namespace:bank", "tenants"], false]);
+  });
+
+  it("recalled from a former life lets what nobody isolated go on, in its tenant, until the API has told everything", () => {
+    const watched = node();
+    const { view } = watched;
+    assert.equal(decide(pair, view).verdict, "hold");
+    for (const name of ["web", "cart"]) view.recall({ pod: `shop/${name}`, uid: name }, { isolated: false });
+    assert.equal(decide(pair, view).verdict, "allow");
+    view.recall({ pod: "shop/cart", uid: "cart" }, { isolated: true });
+    assert.equal(decide(pair, view).verdict, "hold");
+    view.recall({ pod: "shop/cart", uid: "cart" }, { isolated: false, tenant: "gold" });
+    assert.equal(decide(pair, view).verdict, "deny");
+    view.recall({ pod: "shop/web", uid: "web" }, { isolated: false, tenant: "gold" });
+    assert.equal(decide(pair, view).verdict, "allow");
+    tell(watched);
+    policy(view, "web", { ...web, policyTypes: ["Egress"] });
+    view.setComplete();
+    const decision = decide(pair, view);
+    assert.ok(decision.verdict === "allow" && decision.guard !== undefined);
+  });
+
+  it("is remembered when it is known, and not before", () => {
+    const watched = node();
+    const { view } = watched;
+    assert.equal(view.isolationToRemember("web"), undefined);
+    tell(watched);
+    view.setNamespace({ name: "shop", labels: labels.intern({}), tenant: "gold" });
+    view.setComplete();
+    assert.deepEqual(view.isolationToRemember("web"), { isolated: false, tenant: "gold" });
+    policy(view, "web", web);
+    assert.deepEqual(view.isolationToRemember("web"), { isolated: true, tenant: "gold" });
+  });
+});
