@@ -16,7 +16,7 @@ import { ApiServer } from "./api/server.ts";
 import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
 import { Listeners } from "./attachment/listeners.ts";
-import { rememberIsolation } from "./attachment/ports.ts";
+import { podKeyOf, rememberIsolation } from "./attachment/ports.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
 import { Directory } from "./directory/directory.ts";
@@ -452,7 +452,7 @@ export class FabricNode {
 
   async #rememberIsolation(): Promise<void> {
     if (!this.#view.complete) return;
-    const transaction = rememberIsolation(this.#cache, ({ uid }) => this.#view.isolationToRemember(uid));
+    const transaction = rememberIsolation(this.#cache, (port) => this.#view.isolationToRemember(podKeyOf(port)));
     if (transaction !== undefined) await this.#database.transact(transaction);
   }
 

@@ -11,12 +11,13 @@ import type {
   Facts,
   LocalPort,
   NodeFact,
+  PodKey,
   SubnetFact,
 } from "@beyondfabric/datapath";
-import type { Isolations, NetworkPolicy, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
+import type { Isolations, NamespaceIdentity, NetworkPolicy, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
 import { LabelSet } from "@beyondfabric/kube";
 import type { RememberedIsolation } from "./attachment/ports.ts";
-import { Identities, type NamespaceFact, type IdentityRecord } from "./identities.ts";
+import { Identities, namespaceNameOf, type NamespaceFact, type IdentityRecord } from "./identities.ts";
 import { cidrContains, formatCidr, ipFamily, PrefixMap, type Cidr, type Ip } from "@beyondfabric/packet";
 
 /** A pod of the cluster as the directory keeps it. */
@@ -66,7 +67,10 @@ export class View implements Facts {
   #strays = new PrefixMap<true>();
   readonly #localPorts = new Map<number, LocalPort>();
   readonly #identities = new Identities();
-  readonly #recalled = new Map<string, RememberedIsolation & { readonly pod: string }>();
+  /** Per pod of this node, by UID or, of one that has none, by name. */
+  readonly #recalled = new Map<string, RememberedIsolation>();
+  /** Namespaces of the pods of this node, from the same memory. */
+  readonly #recalledNamespaces = new Map<string, NamespaceIdentity & { readonly hasPolicies: boolean }>();
   readonly #listeners: ChangeListener[] = [];
   readonly #trackingListeners: TrackingListener[] = [];
   readonly sharedNamespaces: ReadonlySet<string>;
@@ -165,48 +169,56 @@ export class View implements Facts {
 
   get hasTenants(): boolean {
     if (this.#complete) return this.#identities.hasTenants;
-    return this.#identities.hasTenants || this.#recalled.values().some(({ tenant }) => tenant !== undefined);
+    return this.#identities.hasTenants || this.#recalledNamespaces.values().some(({ tenant }) => tenant !== undefined);
   }
 
-  identityOf(uid: string): PodIdentity | undefined {
-    return this.#identities.identityOf(uid) ?? (this.#complete ? undefined : this.#recalledIdentity(uid));
+  identityOf(pod: PodKey): PodIdentity | undefined {
+    return this.#identities.identityOf(pod);
   }
 
-  /** What is remembered of a pod is enough for tenancy; its labels are asked only where policies are known. */
-  #recalledIdentity(uid: string): PodIdentity | undefined {
-    const recalled = this.#recalled.get(uid);
-    if (recalled === undefined) return undefined;
-    const { pod, tenant } = recalled;
-    const [namespace = "", name = ""] = pod.split("/");
-    const identity = { name: namespace, labels: LabelSet.empty, ...(tenant === undefined ? {} : { tenant }) };
-    return { name, uid, node: this.node, namespace: identity, labels: LabelSet.empty, ports: [] };
+  namespaceOf(pod: PodKey): NamespaceIdentity | undefined {
+    const name = namespaceNameOf(pod);
+    const known = this.#identities.identityOf(pod)?.namespace ?? this.#identities.namespaceNamed(name);
+    return known ?? (this.#complete ? undefined : this.#recalledNamespaces.get(name));
   }
 
   /**
    * Until everything is listed it is not known what isolates a pod, or that nothing does; but one that nothing isolated
-   * when the agent last knew goes on as it was.
+   * when the agent last knew goes on as it was, and a new one of a namespace that had no policies then begins like it.
    */
-  isolationsOf(uid: string): Isolations | undefined {
-    if (this.#complete) return this.#identities.isolationsOf(uid);
-    return this.#recalled.get(uid)?.isolated === false ? {} : undefined;
+  isolationsOf(pod: PodKey): Isolations | undefined {
+    if (this.#complete) return this.#identities.isolationsOf(pod);
+    const recalled = this.#recalled.get(recallKey(pod));
+    if (recalled !== undefined) return recalled.isolated ? undefined : {};
+    const name = namespaceNameOf(pod);
+    const isOpen = this.#recalledNamespaces.get(name)?.hasPolicies === false && !this.policies.hasAny(name);
+    return isOpen ? {} : undefined;
   }
 
   /** Takes over what OVSDB remembers of a pod, for as long as the API has not told everything. */
-  recall({ pod, uid }: Pick<LocalPort, "pod" | "uid">, isolation: RememberedIsolation): void {
-    this.#recalled.set(uid, { ...isolation, pod });
+  recall(pod: PodKey, isolation: RememberedIsolation): void {
+    this.#recalled.set(recallKey(pod), isolation);
+    const { tenant, namespaceHasPolicies } = isolation;
+    const name = namespaceNameOf(pod);
+    const hasPolicies = namespaceHasPolicies || this.#recalledNamespaces.get(name)?.hasPolicies === true;
+    const identity = { name, labels: LabelSet.empty, ...(tenant === undefined ? {} : { tenant }) };
+    this.#recalledNamespaces.set(name, { ...identity, hasPolicies });
   }
 
-  /** What a start without the API server must know of a pod; undefined while it is not known here. */
-  isolationToRemember(uid: string): RememberedIsolation | undefined {
-    const identity = this.#identities.identityOf(uid);
-    if (identity === undefined) return undefined;
-    const { tenant } = identity.namespace;
-    return { isolated: this.isTracked(uid), ...(tenant === undefined ? {} : { tenant }) };
+  /** What a start without the API server must know of a pod of this node; undefined while it is not known here. */
+  isolationToRemember(pod: PodKey): RememberedIsolation | undefined {
+    if (!this.#complete) return undefined;
+    const tenant = this.namespaceOf(pod)?.tenant;
+    return {
+      isolated: this.isTracked(pod),
+      namespaceHasPolicies: this.policies.hasAny(namespaceNameOf(pod)),
+      ...(tenant === undefined ? {} : { tenant }),
+    };
   }
 
   /** Whether a pod's traffic must be tracked: it is isolated, or it is not known whether it is. */
-  isTracked(uid: string): boolean {
-    const isolations = this.isolationsOf(uid);
+  isTracked(pod: PodKey): boolean {
+    const isolations = this.isolationsOf(pod);
     return isolations === undefined || isolations.ingress !== undefined || isolations.egress !== undefined;
   }
 
@@ -222,11 +234,11 @@ export class View implements Facts {
   }
 
   setIdentity(pod: IdentityRecord): void {
-    if (this.#identities.setPod(pod)) this.#identityChanged(pod.uid, pod.staticUid);
+    if (this.#identities.setPod(pod)) this.#identityChanged(pod);
   }
 
   removeIdentity(pod: IdentityRecord): void {
-    if (this.#identities.removePod(pod.uid)) this.#identityChanged(pod.uid, pod.staticUid);
+    if (this.#identities.removePod(pod.uid)) this.#identityChanged(pod);
   }
 
   setNamespace(namespace: NamespaceFact): void {
@@ -247,19 +259,20 @@ export class View implements Facts {
     this.#policiesChanged(this.#identities.removePolicy(namespace, name));
   }
 
-  #identityChanged(uid: string, staticUid: string | undefined): void {
+  #identityChanged({ uid, staticUid, namespace, name }: IdentityRecord): void {
     const keys = new Set<FactKey>();
     for (const address of this.#pods.get(uid)?.addresses ?? []) keys.add(`address:${address}`);
-    const ports = [...this.#localPorts.values()].filter((port) => port.uid === uid || port.uid === staticUid);
+    const fullName = `${namespace}/${name}`;
+    const ports = [...this.#localPorts.values()].filter((port) =>
+      port.uid === "" ? port.pod === fullName : port.uid === uid || port.uid === staticUid,
+    );
     for (const port of ports) addKeysOf(port, keys);
     this.#trackAgain(ports);
     this.#changed(keys);
   }
 
   #namespaceChanged(name: string, hadTenants: boolean): void {
-    const ports = [...this.#localPorts.values()].filter(
-      ({ pod, uid }) => (this.#identities.namespaceOf(uid) ?? pod.split("/")[0]) === name,
-    );
+    const ports = [...this.#localPorts.values()].filter((port) => namespaceNameOf(podOf(port)) === name);
     this.#trackAgain(ports);
     const keys = new Set<FactKey>([`namespace:${name}`]);
     // Whether anything isolates a pod is known only when its namespace is.
@@ -269,10 +282,13 @@ export class View implements Facts {
   }
 
   #policiesChanged(versions: readonly NetworkPolicy[]): void {
-    const ports = [...this.#localPorts.values()].filter(({ uid }) => {
-      const pod = this.identityOf(uid);
+    const ports = [...this.#localPorts.values()].filter((port) => {
+      const key = podOf(port);
+      const labels = this.identityOf(key)?.labels;
       return versions.some(
-        ({ namespace, podSelector }) => pod?.namespace.name === namespace && podSelector.matches(pod.labels),
+        ({ namespace, podSelector }) =>
+          // Any policy may be about a pod whose labels are not known.
+          namespace === namespaceNameOf(key) && (labels === undefined || podSelector.matches(labels)),
       );
     });
     this.#trackAgain(ports);
@@ -284,7 +300,7 @@ export class View implements Facts {
   /** Tells of the ports whose pods are isolated now and were not, or the other way round. */
   #trackAgain(ports: readonly LocalPort[]): void {
     for (const port of ports) {
-      const tracked = this.isTracked(port.uid);
+      const tracked = this.isTracked(podOf(port));
       if (tracked === port.tracked) continue;
       const changed = { ...port, tracked };
       this.#localPorts.set(port.ofport, changed);
@@ -298,6 +314,7 @@ export class View implements Facts {
     this.#complete = true;
     this.#findStrays();
     this.#recalled.clear();
+    this.#recalledNamespaces.clear();
     this.#trackAgain([...this.#localPorts.values()]);
     this.#changed(new Set(["complete"]));
   }
@@ -482,6 +499,14 @@ export class View implements Facts {
     }
     for (const listener of this.#listeners) listener(keys);
   }
+}
+
+function podOf({ pod, uid }: LocalPort): PodKey {
+  return { name: pod, uid };
+}
+
+function recallKey({ name, uid }: PodKey): string {
+  return uid === "" ? name : uid;
 }
 
 /** The keys of everything that a port of this node may be the source of. */

@@ -25,6 +25,7 @@ export type {
   BlockFact,
   ClaimFact,
   Endpoint,
+  PodKey,
   FactKey,
   Facts,
   LocalPort,

@@ -60,6 +60,11 @@ export class PolicyIndex {
     return this.#namespaces.get(namespace)?.byName.get(name)?.policy;
   }
 
+  /** Whether a namespace has any policy. */
+  hasAny(namespace: string): boolean {
+    return this.#namespaces.has(namespace);
+  }
+
   /** The policies of a namespace, in the order in which they came. */
   inNamespace(namespace: string): NetworkPolicy[] {
     return [...(this.#namespaces.get(namespace)?.byName.values() ?? [])].map(({ policy }) => policy);

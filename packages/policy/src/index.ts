@@ -46,4 +46,4 @@ export {
   type PodIdentity,
   type PodParty,
 } from "./party.ts";
-export { judgeTenancy, tenantAnnotation, type TenancyVerdict } from "./tenancy.ts";
+export { judgeTenancy, tenantAnnotation, type TenancyParty, type TenancyVerdict } from "./tenancy.ts";

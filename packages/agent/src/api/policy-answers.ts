@@ -166,7 +166,7 @@ export class PolicyAnswers implements PolicySource {
       throw refused(`nobody is known to hold ${address}, which is an address of the cluster`, "choose another");
     }
     if (endpoint.kind === "node") return { kind: "node", address, node: endpoint.node };
-    const pod = this.#view.identityOf(endpoint.uid);
+    const pod = this.#view.identityOf(endpoint);
     if (pod === undefined) throw refused(`labels of ${endpoint.name} are not known yet`, "try again in a moment");
     return { kind: "pod", address, pod };
   }
