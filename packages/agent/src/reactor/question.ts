@@ -84,6 +84,7 @@ export function trackedPacketOf(view: PacketInView, source: Ip): TrackedPacket |
     source,
     connection,
     isRemembered,
+    isLaterFragment: packet.fragment === "later",
     isRelated: conntrack !== undefined && (conntrack.state & ctRelated) !== 0,
     ...(originator === undefined ? {} : { originator }),
   };

@@ -3,7 +3,7 @@
  * take it where the openings let them, and are remembered; under those lies the pair's refusal, so that trying many ports
  * costs one miss. What is doubtful meets none of them and goes to the agent.
  */
-import type { Action, Flow, Match } from "@beyondfabric/openflow";
+import type { Action, Flow, Match, MatchField } from "@beyondfabric/openflow";
 import { ipProtocol } from "@beyondfabric/packet";
 import { isClosed, protocols, type Protocol } from "@beyondfabric/policy";
 import { encodeCookie } from "../cookie.ts";
@@ -26,6 +26,12 @@ export interface GuardedPlace {
 
 /** More entries than this for one pair are not worth it: its first packets all go to the agent. */
 const maxRanges = 64;
+
+/**
+ * The userspace datapath does not tell the ports of these. They may join their datagram where it is remembered, which
+ * waits for all of it (`ct` puts it together once more); and its first fragment comes there only if its port is open.
+ */
+const laterFragment: MatchField = { field: "ip_frag", value: 3n, mask: 3n };
 
 const protocolNumber: Readonly<Record<Protocol, number>> = {
   TCP: ipProtocol.tcp,
@@ -76,6 +82,18 @@ export function guardedFlows(place: GuardedPlace, { openings }: Guard, id: numbe
         priority: priority + 10,
         cookie: passes,
         match: range,
+        actions: remembered,
+        goto,
+      }),
+    );
+  }
+  if (ranges.length > 0) {
+    flows.push(
+      defineFlow({
+        table,
+        priority: priority + 5,
+        cookie: passes,
+        match: [...first, laterFragment],
         actions: remembered,
         goto,
       }),
