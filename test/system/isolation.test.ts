@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import type { PolicyCountersReply } from "@beyondfabric/agent/api";
 import { probe, type Probe } from "../conformance/peer.ts";
 import { echoServer, Lab, until, type PodInfo } from "./lab.ts";
 import { Conversation, PingStream } from "./traffic.ts";
@@ -248,6 +249,36 @@ describe("isolation of traffic that is there, and ways around it", () => {
     });
     await until("knocks arrive", async () => (await lab.node("node-1", "cat", file)).stdout.includes("knock"));
     await lab.deletePods("closed", "knocker", "knocker-1");
+  });
+
+  it("counts what each rule lets pass, and what was refused and why", async () => {
+    const ports = [{ ports: [{ port: 80 }] }, { ports: [{ port: 7000 }] }];
+    await policy("server", { ...server, ingress: ports });
+    await settled("the policy is there", "far", all(on("server", 81), false));
+    const talk = new Conversation(lab, "far", pod("server").ipv4);
+    try {
+      for (let count = 0; count < 5; count++) await talk.say();
+      for (let count = 0; count < 5; count++) assert.deepEqual(await tried("near", on("server", 80)), [true, true]);
+      await until("the rules are counted", async () => {
+        const { stdout } = await lab.fabricctl("node-1", "policy", "counters", "default/server", "-o", "json");
+        const { rules } = JSON.parse(stdout) as PolicyCountersReply;
+        const [web, echo] = [1, 2].map((number) =>
+          rules.find(({ policy, rule }) => policy === "default/server" && rule === number),
+        );
+        if (web === undefined || echo === undefined) return false;
+        assert.ok(echo.sessions < web.sessions, JSON.stringify(rules));
+        return web.sessions >= 10 && web.packets >= 60 && echo.sessions >= 1 && echo.packets >= 10 && echo.bytes >= 600;
+      });
+      const { stdout } = await lab.node("node-1", "curl", "-s", "http://127.0.0.1:9474/metrics");
+      assert.match(stdout, /fabric_refused_packets_total\{reason="policy-ingress"\} [1-9]/);
+      assert.match(
+        stdout,
+        /fabric_policy_rule_bytes_total\{policy="default\/server",direction="ingress",rule="2"\} [1-9]/,
+      );
+    } finally {
+      await talk.close();
+      await remove("server");
+    }
   });
 
   it("whom nobody isolates pays nothing; a scan of an isolated pod costs a miss, not one for each port", async () => {

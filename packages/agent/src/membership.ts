@@ -241,12 +241,17 @@ export class Membership {
 
   /** Says on an object of the agents' own, which somebody spoilt, that it breaks a rule; one node of all does. */
   report(kind: string, name: string, message: string): void {
-    const { directory, events, logger } = this.#options;
+    const { events, logger } = this.#options;
     logger.warn({ kind, name }, message);
-    const self = this.#self;
-    if (agentKinds.has(kind) && self !== undefined && placeInLine(name, self, [...directory().nodes]) <= 0) {
+    if (agentKinds.has(kind) && this.speaksFor(name)) {
       events.record({ apiVersion: `${API_GROUP}/${API_VERSION}`, kind, name }, "Warning", "Refused", message);
     }
+  }
+
+  /** Whether this node is the one of all that says what every agent finds out about an object. */
+  speaksFor(name: string): boolean {
+    const self = this.#self;
+    return self !== undefined && placeInLine(name, self, [...this.#options.directory().nodes]) <= 0;
   }
 
   #useTopology(topology: Topology): void {

@@ -1,6 +1,7 @@
 /** Prometheus metrics. Hot counters are plain numbers elsewhere; they are read when somebody scrapes. */
 import { Counter, Gauge, Registry } from "prom-client";
 import { decisionBuckets, type ReactorCounters } from "./reactor/counters.ts";
+import type { RuleFigures } from "./reactor/rule-counters.ts";
 
 export interface MetricsSource {
   readonly counters: ReactorCounters;
@@ -31,6 +32,8 @@ export interface MetricsSource {
     readonly quarantined: number;
     readonly reserved: number;
   }>;
+  /** What the rules of policies let pass. */
+  rules(): readonly RuleFigures[];
   /** Claims of the cluster, by phase. */
   claims(): ReadonlyMap<string, number>;
 }
@@ -93,6 +96,23 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
       return [{ verdict, reason }, count];
     }),
   );
+  counter(
+    "fabric_refused_packets_total",
+    "Packets that were refused, by the agent or by an entry.",
+    ["reason"],
+    Array.from(counters.refusals, ([reason, count]): Sample => [{ reason }, count]),
+  );
+  const rules = source.rules();
+  const perRule = (name: string, help: string, value: (of: (typeof rules)[number]) => number): void => {
+    const samples = rules.map((each): Sample => {
+      const { policy, direction, index } = each.rule;
+      return [{ policy, direction, rule: String(index + 1) }, value(each)];
+    });
+    counter(name, help, ["policy", "direction", "rule"], samples);
+  };
+  perRule("fabric_policy_rule_sessions_total", "Connections that a rule let in.", ({ sessions }) => sessions);
+  perRule("fabric_policy_rule_packets_total", "Packets of such connections, both ways.", ({ packets }) => packets);
+  perRule("fabric_policy_rule_bytes_total", "Bytes of such connections, both ways.", ({ bytes }) => bytes);
   const readings = source.gauges();
   for (const [name, help, value] of gauges) gauge(name, help, [], [[{}, value(readings)]]);
 

@@ -211,7 +211,9 @@ export class FabricNode {
       onPolicyViolation: ({ namespace, name, uid }, message) => {
         logger.warn({ namespace, policy: name }, message);
         const target = { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", namespace, name, uid };
-        this.#events.record(target, "Warning", "NotHonoured", message);
+        if (this.#membership.speaksFor(`${namespace}/${name}`)) {
+          this.#events.record(target, "Warning", "NotHonoured", message);
+        }
       },
       onSynced: () => {
         this.#membership.dropLostBlocks();

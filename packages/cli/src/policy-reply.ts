@@ -1,6 +1,7 @@
 /** The shapes of the agent's replies about policies; see `reply.ts`. */
 import type {
   DenialsReply,
+  PolicyCountersReply,
   PolicyExplanationReply,
   PolicyFinding,
   PolicyListReply,
@@ -64,6 +65,19 @@ export const policyMatrixReply: Shape<PolicyMatrixReply> = object<PolicyMatrixRe
   rows: list(object<PolicyMatrixReply["rows"][number]>({ from: string, openings: list(string) })),
 });
 
+export const policyCountersReply: Shape<PolicyCountersReply> = object<PolicyCountersReply>({
+  rules: list(
+    object<PolicyCountersReply["rules"][number]>({
+      policy: string,
+      direction: oneOf("ingress", "egress"),
+      rule: number,
+      sessions: number,
+      packets: number,
+      bytes: number,
+    }),
+  ),
+});
+
 type DenialRow = DenialsReply["denials"][number];
 
 const denialEnd = object<DenialRow["source"]>({ address: string, pod: optional(string) });
@@ -71,6 +85,7 @@ const denialEnd = object<DenialRow["source"]>({ address: string, pod: optional(s
 export const denialsReply: Shape<DenialsReply> = object<DenialsReply>({
   denials: list(
     object<DenialRow>({
+      reason: oneOf("tenant-differs", "policy", "policy-ingress", "policy-egress"),
       source: denialEnd,
       destination: denialEnd,
       protocol: number,

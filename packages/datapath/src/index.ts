@@ -51,6 +51,7 @@ export {
   flowModFor,
   flowModOf,
   isGuardedFlow,
+  verdictEntries,
   verdictFlow,
   verdictFlows,
   verdictFromFlow,
@@ -84,6 +85,8 @@ export {
   type SourceClass,
   type WayRegisters,
 } from "./registers.ts";
+export type { Counted, GuardLabel } from "./features/guarded.ts";
+export { groupOf, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";
 export {
   labelOf,

@@ -16,6 +16,9 @@ import { version } from "../version.ts";
 import type { View } from "../view.ts";
 import type { AddressSource } from "./address-routes.ts";
 import { PolicyAnswers } from "./policy-answers.ts";
+import { StatisticsReader } from "../reactor/aging.ts";
+import type { RuleFigures } from "../reactor/rule-counters.ts";
+import { hasRule } from "@beyondfabric/policy";
 import type { ApiSource } from "./server.ts";
 import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
 
@@ -40,9 +43,11 @@ export interface ApiAnswersOptions {
 
 export class ApiAnswers implements ApiSource {
   readonly #parts: ApiAnswersOptions;
+  readonly #statistics: StatisticsReader;
 
   constructor(parts: ApiAnswersOptions) {
     this.#parts = parts;
+    this.#statistics = new StatisticsReader(parts.reactor, parts.session);
   }
 
   get addresses(): AddressSource {
@@ -51,7 +56,17 @@ export class ApiAnswers implements ApiSource {
 
   get policy(): PolicyAnswers {
     const { view, reactor } = this.#parts;
-    return new PolicyAnswers(view, () => reactor.counters.denials.list());
+    return new PolicyAnswers({
+      view,
+      denials: () => reactor.counters.denials.list(),
+      rules: () => this.#rules(),
+      readCounters: () => this.#statistics.read(),
+    });
+  }
+
+  #rules(): readonly RuleFigures[] {
+    const { view, reactor } = this.#parts;
+    return reactor.counters.rules.list((rule) => hasRule(view.policies, rule));
   }
 
   notReady(): readonly string[] {
@@ -192,6 +207,7 @@ export class ApiAnswers implements ApiSource {
       operations: attachments.operations,
       addresses: () => addresses.blockUsage(),
       families: () => addresses.usage(),
+      rules: () => this.#rules(),
       claims: () => claimsByPhase(this.#parts.claims()),
     });
   }

@@ -7,7 +7,14 @@ import type { Denial } from "../reactor/denial-log.ts";
 import type { View } from "../view.ts";
 import { RequestError } from "./route.ts";
 import type { PolicySource } from "./policy-routes.ts";
-import type { DenialsReply, PolicyExplanationReply, PolicyListReply, PolicyMatrixReply } from "./types.ts";
+import type { RuleFigures } from "../reactor/rule-counters.ts";
+import type {
+  DenialsReply,
+  PolicyCountersReply,
+  PolicyExplanationReply,
+  PolicyListReply,
+  PolicyMatrixReply,
+} from "./types.ts";
 
 const protocolNumber: Readonly<Record<Protocol, number>> = {
   TCP: ipProtocol.tcp,
@@ -18,13 +25,21 @@ const protocolNumber: Readonly<Record<Protocol, number>> = {
 /** Rows times columns; more is no table that anybody reads. */
 const maxMatrixPods = 200;
 
+export interface PolicyAnswersOptions {
+  readonly view: View;
+  readonly denials: () => readonly Denial[];
+  readonly rules: () => readonly RuleFigures[];
+  /** Brings the figures of rules up to now. */
+  readonly readCounters: () => Promise<void>;
+}
+
 export class PolicyAnswers implements PolicySource {
   readonly #view: View;
-  readonly #denials: () => readonly Denial[];
+  readonly #options: PolicyAnswersOptions;
 
-  constructor(view: View, denials: () => readonly Denial[]) {
-    this.#view = view;
-    this.#denials = denials;
+  constructor(options: PolicyAnswersOptions) {
+    this.#view = options.view;
+    this.#options = options;
   }
 
   /**
@@ -117,7 +132,8 @@ export class PolicyAnswers implements PolicySource {
       return endpoint?.kind === "pod" ? { pod: endpoint.name } : {};
     };
     return {
-      denials: this.#denials().map((denial) => ({
+      denials: this.#options.denials().map((denial) => ({
+        reason: denial.reason,
         source: { address: denial.source, ...podAt(denial.source) },
         destination: { address: denial.destination, ...podAt(denial.destination) },
         protocol: denial.protocol,
@@ -129,6 +145,17 @@ export class PolicyAnswers implements PolicySource {
         ...(denial.pod === undefined ? {} : { isolated: denial.pod }),
       })),
     };
+  }
+
+  /** What each rule let pass at the pods of this node, by policy, direction and place. */
+  async counters(): Promise<PolicyCountersReply> {
+    await this.#options.readCounters();
+    const rules = this.#options.rules().map(({ rule: { policy, direction, index }, sessions, packets, bytes }) => {
+      return { policy, direction, rule: index + 1, sessions, packets, bytes };
+    });
+    const place = ({ policy, direction, rule }: (typeof rules)[number]): string =>
+      `${policy} ${direction} ${String(rule).padStart(6, "0")}`;
+    return { rules: rules.sort((a, b) => (place(a) < place(b) ? -1 : 1)) };
   }
 
   #openings(source: Extract<Party, { kind: "pod" }>, destination: Extract<Party, { kind: "pod" }>): Openings {

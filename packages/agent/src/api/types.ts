@@ -208,9 +208,25 @@ export interface PolicyMatrixReply {
   readonly rows: readonly { readonly from: string; readonly openings: readonly string[] }[];
 }
 
-/** GET /v1/denials: what policies refused lately at pods of this node, oldest first. */
+/** GET /v1/policy/counters: what each rule let pass at pods of this node since its agent started. */
+export interface PolicyCountersReply {
+  readonly rules: readonly {
+    readonly policy: string;
+    readonly direction: "ingress" | "egress";
+    /** Counted from 1. */
+    readonly rule: number;
+    readonly sessions: number;
+    /** Of both directions. */
+    readonly packets: number;
+    readonly bytes: number;
+  }[];
+}
+
+/** GET /v1/denials: what policies and tenancy refused lately at pods of this node, oldest first. */
 export interface DenialsReply {
   readonly denials: readonly {
+    /** `policy`: what each end lets pass, the other does not. */
+    readonly reason: "tenant-differs" | "policy" | "policy-ingress" | "policy-egress";
     readonly source: { readonly address: string; readonly pod?: string };
     readonly destination: { readonly address: string; readonly pod?: string };
     /** IANA's number; 0 when an entry of the switch refused packets of any kind. */

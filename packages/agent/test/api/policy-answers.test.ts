@@ -35,6 +35,7 @@ function node(): View {
 }
 
 const denial: Denial = {
+  reason: "policy-ingress",
   source: "10.244.2.6",
   destination: "10.244.2.5",
   protocol: 6,
@@ -47,7 +48,15 @@ const denial: Denial = {
 };
 
 describe("what is said about policies", () => {
-  const answers = new PolicyAnswers(node(), () => [denial]);
+  const answers = new PolicyAnswers({
+    view: node(),
+    denials: () => [denial],
+    rules: () => [
+      { rule: { policy: "shop/web", direction: "ingress", index: 10 }, sessions: 1, packets: 2, bytes: 120 },
+      { rule: { policy: "shop/web", direction: "ingress", index: 1 }, sessions: 3, packets: 40, bytes: 5000 },
+    ],
+    readCounters: async () => {},
+  });
 
   it("explains packets between pods, nodes and addresses, in a family that both ends have", () => {
     for (const [from, to, port, allowed] of [
@@ -106,6 +115,17 @@ describe("what is said about policies", () => {
     assert.deepEqual(
       [row!.source, row!.destination, row!.isolated, row!.destinationPort],
       [{ address: "10.244.2.6", pod: "shop/cart" }, { address: "10.244.2.5", pod: "shop/web" }, "shop/web", 81],
+    );
+  });
+
+  it("tells what rules let pass, in the order of their places", async () => {
+    const { rules } = await answers.counters();
+    assert.deepEqual(
+      rules.map(({ rule, sessions, bytes }) => [rule, sessions, bytes]),
+      [
+        [2, 3, 5000],
+        [11, 1, 120],
+      ],
     );
   });
 });
