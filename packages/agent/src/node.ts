@@ -19,6 +19,7 @@ import { Listeners } from "./attachment/listeners.ts";
 import { podKeyOf, rememberIsolation } from "./attachment/ports.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
+import { lookUpService } from "./directory/service-lookup.ts";
 import { Directory } from "./directory/directory.ts";
 import { HostNetwork } from "./host/network.ts";
 import { readLocalState, writeLocalState, type LocalState } from "./local-state.ts";
@@ -280,6 +281,7 @@ export class FabricNode {
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,
         audit: this.#addressing.audit,
+        endpointsOf: (namespace, name) => lookUpService(this.#client, namespace, name),
       }),
     });
   }

@@ -24,7 +24,7 @@ export function addPolicyCommands(commands: Commands): void {
         return asked.output === "json" ? json(reply) : formatExplanation(reply, surroundings.paint);
       },
     )
-    .argument("<from>", "a pod as NAMESPACE/NAME, a node, or an address")
+    .argument("<from>", "a pod as NAMESPACE/NAME, a node, an address, or svc/NAMESPACE/NAME")
     .argument("<to>", "the same")
     .option("--port <port/protocol>", "one port such as 8080/TCP, or icmp; without it all ports at once");
 

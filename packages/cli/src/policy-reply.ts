@@ -21,6 +21,20 @@ export const policyExplanationReply: Shape<PolicyExplanationReply> = object<Poli
   sentence: string,
   from: string,
   to: string,
+  spoofGuard: string,
+  service: optional(
+    object<NonNullable<PolicyExplanationReply["service"]>>({
+      name: string,
+      endpoints: list(
+        object<NonNullable<PolicyExplanationReply["service"]>["endpoints"][number]>({
+          from: string,
+          to: string,
+          allowed: boolean,
+          sentence: string,
+        }),
+      ),
+    }),
+  ),
   tenancy: object<PolicyExplanationReply["tenancy"]>({ allowed: boolean, because: string }),
   directions: list(
     object<ExplainedDirection>({

@@ -21,8 +21,16 @@ interface ExplanationRow {
 
 /** One line for a person in a hurry, then every part of every rule that was looked at. */
 export function formatExplanation(reply: PolicyExplanationReply, paint: Paint): string {
-  const { sentence, allowed, tenancy, directions } = reply;
+  const { sentence, allowed, spoofGuard, service, tenancy, directions } = reply;
   const blocks = [paint(allowed ? "good" : "bad", visible(sentence))];
+  if (service !== undefined) {
+    const { name, endpoints } = service;
+    const open = endpoints.filter((each) => each.allowed).length;
+    const rows = endpoints.map((each) => `  ${paint(each.allowed ? "good" : "bad", visible(each.sentence))}`);
+    blocks[0] = [`${visible(name)}: ${open} of ${endpoints.length} endpoints may be reached`, ...rows].join("\n");
+    if (endpoints.length > 1) blocks.push(visible(sentence));
+  }
+  blocks.push(`anti-spoof: ${visible(spoofGuard)}`);
   blocks.push(`tenancy: ${tenancy.allowed ? "allowed" : "denied"}, ${visible(tenancy.because)}`);
   for (const { direction, pod, allowed: open, because, policies } of directions) {
     const heading = `${direction} of ${visible(pod)}: ${open ? "allowed" : "denied"}, ${visible(because)}`;

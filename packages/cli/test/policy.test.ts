@@ -15,6 +15,7 @@ const explanation: PolicyExplanationReply = {
   sentence: "DENIED at the ingress of pod shop/web, pod audit/log to pod shop/web on 80/TCP: the implicit deny",
   from: "10.1.0.3",
   to: "10.1.0.1",
+  spoofGuard: "pod audit/log sends from 10.1.0.3, which is its own",
   tenancy: { allowed: true, because: "namespaces audit and shop both have no tenant" },
   directions: [
     { direction: "egress", pod: "audit/log", allowed: true, because: "no policy isolates it", policies: [] },
@@ -131,6 +132,8 @@ describe("fabricctl policy", () => {
       lines(
         `<${explanation.sentence}>`,
         "",
+        "anti-spoof: pod audit/log sends from 10.1.0.3, which is its own",
+        "",
         "tenancy: allowed, namespaces audit and shop both have no tenant",
         "",
         "egress of audit/log: allowed, no policy isolates it",
@@ -142,6 +145,22 @@ describe("fabricctl policy", () => {
         "  shop/web      ingress rule 1   80/TCP                            yes       80/TCP is in it",
       ),
     );
+  });
+
+  it("explains a service by its endpoints", async () => {
+    const sentence = "ALLOWED pod audit/log to pod shop/cart on 80/TCP";
+    const ends = [
+      { from: "10.1.0.3", to: "10.1.0.1", allowed: false, sentence: explanation.sentence },
+      { from: "10.1.0.3", to: "10.1.0.2", allowed: true, sentence },
+    ];
+    const service = { name: "service shop/front", endpoints: ends };
+    const { out } = await asked({ ...explanation, service }, "policy", "explain", "audit/log", "svc/shop/front");
+    const head = [
+      "service shop/front: 1 of 2 endpoints may be reached",
+      `  <${explanation.sentence}>`,
+      `  ${sentence}`,
+    ];
+    assert.ok(out.startsWith(lines(...head, "", explanation.sentence, "", "anti-spoof: pod").trimEnd()), out);
   });
 
   it("lists what isolates a pod", async () => {

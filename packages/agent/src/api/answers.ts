@@ -16,6 +16,7 @@ import { version } from "../version.ts";
 import type { View } from "../view.ts";
 import type { AddressSource } from "./address-routes.ts";
 import { PolicyAnswers } from "./policy-answers.ts";
+import type { ServiceEndpoint } from "../directory/service-lookup.ts";
 import { StatisticsReader } from "../reactor/aging.ts";
 import type { RuleFigures } from "../reactor/rule-counters.ts";
 import { hasRule } from "@beyondfabric/policy";
@@ -39,6 +40,8 @@ export interface ApiAnswersOptions {
   readonly tunnelAddress: () => Ip | undefined;
   readonly switchVersion: () => string | undefined;
   readonly audit: AddressSource;
+  /** Undefined when there is no such service. */
+  readonly endpointsOf: (namespace: string, name: string) => Promise<readonly ServiceEndpoint[] | undefined>;
 }
 
 export class ApiAnswers implements ApiSource {
@@ -61,6 +64,7 @@ export class ApiAnswers implements ApiSource {
       denials: () => reactor.counters.denials.list(),
       rules: () => this.#rules(),
       readCounters: () => this.#statistics.read(),
+      endpointsOf: this.#parts.endpointsOf,
     });
   }
 

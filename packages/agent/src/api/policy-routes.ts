@@ -10,7 +10,7 @@ import type {
 
 /** What is said about policies; a question that means nobody throws RequestError. */
 export interface PolicySource {
-  explain(from: string, to: string, port: string | undefined): PolicyExplanationReply;
+  explain(from: string, to: string, port: string | undefined): Promise<PolicyExplanationReply>;
   list(pod: string): PolicyListReply;
   matrix(namespaces: readonly string[]): PolicyMatrixReply;
   counters(): Promise<PolicyCountersReply>;
@@ -22,7 +22,9 @@ export function policyRoutes(source: PolicySource): [string, Route][] {
     [
       "/v1/policy/explain",
       asking(async ({ searchParams: asked }) =>
-        jsonAnswer(source.explain(asked.get("from") ?? "", asked.get("to") ?? "", asked.get("port") ?? undefined)),
+        jsonAnswer(
+          await source.explain(asked.get("from") ?? "", asked.get("to") ?? "", asked.get("port") ?? undefined),
+        ),
       ),
     ],
     ["/v1/policy/list", asking(async (url) => jsonAnswer(source.list(url.searchParams.get("pod") ?? "")))],

@@ -166,7 +166,19 @@ export interface PolicyExplanationReply {
   /** The addresses that were compared. */
   readonly from: string;
   readonly to: string;
+  /** What is done about packets under a false name. */
+  readonly spoofGuard: string;
   readonly tenancy: { readonly allowed: boolean; readonly because: string };
+  /** Where an end is a service: all of its endpoints; the rest is about the first that is refused, or the first of all. */
+  readonly service?: {
+    readonly name: string;
+    readonly endpoints: readonly {
+      readonly from: string;
+      readonly to: string;
+      readonly allowed: boolean;
+      readonly sentence: string;
+    }[];
+  };
   /** Egress at the source, then ingress at the destination; only where there is a pod. */
   readonly directions: readonly {
     readonly direction: "ingress" | "egress";
