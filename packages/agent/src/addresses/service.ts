@@ -16,6 +16,7 @@ import type { BlockStore, NodeIdentity } from "../ipam/blocks.ts";
 import { addressingRefused, chooseAddressing, type AddressingPlan } from "../ipam/choice.ts";
 import type { AddressStore, ClaimReads } from "../ipam/claims.ts";
 import { IpamError } from "../ipam/errors.ts";
+import { RecentTries } from "../ipam/recent-tries.ts";
 import type { BlockWish } from "../ipam/lending.ts";
 import type { StickyOwner } from "../ipam/owner.ts";
 import type { OwnBlock } from "../ipam/own-blocks.ts";
@@ -74,6 +75,8 @@ export interface AddressServiceOptions {
 const quarantineMilliseconds = 10_000;
 /** With fewer free addresses than this the next block is claimed. */
 const prefetchBelow = 8;
+/** A watch shows within that (ms) what became of an address that was asked for, but for rare moments. */
+const recentMilliseconds = 3000;
 /** Changes are gathered for so long (ms) before it is looked what they mean. */
 const gatherMilliseconds = 20;
 
@@ -149,6 +152,7 @@ export class AddressService implements PodAddresses {
       own: keeper.grants,
       now: () => Date.now(),
       seen: watched.claimAt,
+      recent: new RecentTries({ milliseconds: recentMilliseconds, now: () => Date.now() }),
       isAttached: (podUid) => this.#isAttached(podUid),
     });
     onBlocks();
