@@ -335,7 +335,12 @@ class FamilyClaim {
     if (!this.#isExclusive) return takenBy(record);
     const { namespace, pod, podUid } = record.holder;
     if (isAttached?.(podUid) === true) return takenBy(record);
-    if ((await reads.podUid(namespace, pod)) === podUid) return takenBy(record);
+    const standing = await reads.podUid(namespace, pod);
+    if (standing === podUid) return takenBy(record);
+    // Only a pod that the API has can follow: one that is gone itself says nothing about a node that may run the other.
+    const isSlot = namespace === holder.namespace && pod === holder.pod;
+    const own = isSlot ? standing : await reads.podUid(holder.namespace, holder.pod);
+    if (own !== holder.podUid) return takenBy(record);
     return store.update(claims.succeed(record, terms, holder, now()));
   }
 

@@ -92,11 +92,31 @@ void describe("claiming an address", () => {
       );
     }
     pods.clear();
+    pods.set("web-2", "uid-web-2");
     const [record] = records(await claim(asks("web-2", ["10.0.0.9"]), environment));
     assert.deepEqual(
       record!.history.map(({ pod, reason }) => [pod, reason]),
       [["web-1", "Succeeded"]],
     );
+  });
+
+  void it("that a pod removed by force may still use is not for one that is gone itself, only for one that follows", async () => {
+    const { environment, pods } = world();
+    const slot = { owner: owner("db", "db-0"), retention: "Sticky" as const };
+    await claim(asks("db-0", ["10.0.0.9"], slot), environment);
+    const next = (podUid: string): ClaimRequest => ({
+      ...asks("db-0", ["10.0.0.9"], slot),
+      holder: { ...holder("db-0"), podUid },
+    });
+    // Its node has not heard yet that this one was removed as well.
+    assert.match(refusal(await claim(next("uid-late"), environment)).message, /held by pod shop\/db-0/);
+    assert.match(
+      refusal(await claim(asks("web-1", ["10.0.0.9"], slot), environment)).message,
+      /held by pod shop\/db-0/,
+    );
+    pods.set("db-0", "uid-next");
+    assert.match(refusal(await claim(next("uid-late"), environment)).message, /held by pod shop\/db-0/);
+    assert.equal(records(await claim(next("uid-next"), environment))[0]!.holder?.podUid, "uid-next");
   });
 
   void it("of a pool never takes one over that a pod of the same owner may still use", async () => {
