@@ -180,6 +180,16 @@ export class Allocator {
     return this.#hold(owner, subnet.name, addresses);
   }
 
+  /**
+   * Lets an owner have addresses of another subnet instead of those that it holds, which go to rest; or nothing happens.
+   * @throws IpamError `IPAM_NO_BLOCK`, `IPAM_NO_FREE_ADDRESS`
+   */
+  move(owner: string, subnet: Subnet): Allocation {
+    const addresses = subnet.families.map(({ family }) => this.#choose(subnet, family));
+    this.release(owner);
+    return this.#hold(owner, subnet.name, addresses);
+  }
+
   /** Gives an owner's addresses back to rest. Releasing what is not held changes nothing. */
   release(owner: string): readonly Ip[] {
     const held = this.#allocations.get(owner);
