@@ -33,7 +33,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a block is used without looking for blocks around and inside",
     seed: 1877,
-    spoil: (each) => ({ ...each, blocks: { ...each.blocks, overlapping: async () => [] } }),
+    spoil: (each) => ({ ...each, blocks: { ...each.blocks, existing: async () => [] } }),
   },
   {
     name: "a part is lent without remembering it",
