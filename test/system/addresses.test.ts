@@ -404,6 +404,11 @@ describe("addresses", () => {
 
   it("the default Subnet can be replaced: deleted, it waits for its pods, and for the nodes until there is another", async () => {
     const [last] = await made({ name: "last", node: "node-3" });
+    // Its pod does not come back, and it still wants the address.
+    await lab.apply(workload("StatefulSet", "idle", 1));
+    const owner = { kind: "StatefulSet", name: "idle", uid: await uidOf("statefulset", "idle") };
+    await made({ name: "idle-0", node: "node-2", owner });
+    await gone("idle-0");
     await lab.mustKubectl("delete", "subnet.beyondfabric.io", "default", "--wait=false");
     const inUse = async (text: RegExp): Promise<string> =>
       await until(`the subnet says ${text}`, async () => {

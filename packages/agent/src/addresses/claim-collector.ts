@@ -65,7 +65,9 @@ export class ClaimCollector {
 
   async #collect(): Promise<void> {
     const { self, store, reads, watched, isAttached, subnet, logger } = this.#options;
+    const isLeaving = (name: string): boolean => subnet(name)?.deletionTimestamp !== undefined;
     const view = {
+      isLeaving,
       claims: watched.claims(),
       nodes: watched.nodes(),
       hasPod: watched.hasPod,
@@ -78,7 +80,7 @@ export class ClaimCollector {
       const options =
         seconds === undefined ? this.#garbageOptions : { ...this.#garbageOptions, reclaimMilliseconds: seconds * 1000 };
       try {
-        const environment = { node: self, store, reads, isAttached, now: () => Date.now() };
+        const environment = { node: self, store, reads, isAttached, isLeaving, now: () => Date.now() };
         const collected = await collect(finding, options, environment);
         if (collected !== "nothing")
           logger.info({ address, concern: finding.concern, collected }, "looked after a claim");
