@@ -152,7 +152,7 @@ describe("addresses", () => {
       released.status.history.map((entry) => [entry.pod, entry.node]),
       [["fixed", "node-1"]],
     );
-    await event("IPAddress", objectName("10.244.200.5"), /^AddressReleased/);
+    await event("IPAddress", objectName("10.244.200.5"), /^AddressReleased: .*no longer kept for Pod default\/fixed/);
   });
 
   it("an address in use is refused with its holder's name, and given when the holder is gone", async () => {

@@ -11,6 +11,7 @@ import {
 import type { AddressStore } from "../ipam/claims.ts";
 import { placeInLine } from "../ipam/garbage.ts";
 import type { Logger } from "../log.ts";
+import type { AddressEvents } from "./events.ts";
 
 export interface ClaimCollectorOptions {
   readonly self: NodeIdentity;
@@ -27,6 +28,7 @@ export interface ClaimCollectorOptions {
   readonly subnet: (name: string) => Subnet | undefined;
   readonly reclaimMilliseconds: number;
   readonly historyMilliseconds: number;
+  readonly events: Pick<AddressEvents, "collected">;
   readonly logger: Logger;
 }
 
@@ -82,6 +84,7 @@ export class ClaimCollector {
       try {
         const environment = { node: self, store, reads, isAttached, isLeaving, now: () => Date.now() };
         const collected = await collect(finding, options, environment);
+        if (collected === "released" || collected === "reclaimed") this.#options.events.collected(finding.claim);
         if (collected !== "nothing")
           logger.info({ address, concern: finding.concern, collected }, "looked after a claim");
       } catch (error) {
