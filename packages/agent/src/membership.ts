@@ -13,6 +13,7 @@ import {
 } from "@beyondfabric/kube/kinds";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { ClaimCollector } from "./addresses/claim-collector.ts";
+import type { AddressEvents } from "./addresses/events.ts";
 import type { Publication } from "./addresses/publication.ts";
 import type { AddressService } from "./addresses/service.ts";
 import type { AgentConfig } from "./config.ts";
@@ -41,6 +42,7 @@ export interface MembershipOptions {
   readonly events: EventRecorder;
   readonly view: View;
   readonly addresses: AddressService;
+  readonly addressEvents: AddressEvents;
   readonly publication: Publication;
   readonly store: AddressStore;
   readonly reads: ClaimReads;
@@ -121,6 +123,7 @@ export class Membership {
         subnet: (name) => addresses.subnetNamed(name),
         reclaimMilliseconds: config.addresses.reclaimSeconds * 1000,
         historyMilliseconds: config.addresses.historySeconds * 1000,
+        events: this.#options.addressEvents,
         logger,
       });
     }
