@@ -16,6 +16,7 @@ import { ApiServer } from "./api/server.ts";
 import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
 import { Listeners } from "./attachment/listeners.ts";
+import { podSight } from "./attachment/pod-sight.ts";
 import { rememberIsolation } from "./attachment/ports.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
@@ -32,6 +33,7 @@ import { BridgeSession } from "./switch/bridge-session.ts";
 import { monitoredTables, type SwitchTables } from "./switch/database.ts";
 import { TunnelNeighbours } from "./switch/tunnel-neighbours.ts";
 import { unixctl } from "./switch/unixctl.ts";
+import { Examiner } from "./underlay/examiner.ts";
 import { PhysicalNetworks, type Resident } from "./underlay/physical-networks.ts";
 import { Recently } from "./underlay/recently.ts";
 import { View } from "./view.ts";
@@ -278,6 +280,14 @@ export class FabricNode {
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,
         audit: this.#addressing.audit,
+        examiner: new Examiner({
+          nodeName: config.nodeName,
+          networks: this.#networks,
+          podSight: async (address) => {
+            const port = [...this.#attachments.ports()].find(({ addresses }) => addresses.includes(address));
+            return port === undefined ? undefined : await podSight(port.netns, port.ifname);
+          },
+        }),
       }),
     });
   }

@@ -12,12 +12,14 @@ import type { NoiseWatch } from "../noise.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { BridgeSession } from "../switch/bridge-session.ts";
 import type { SwitchTables } from "../switch/database.ts";
+import { diagnose } from "../underlay/diagnosis.ts";
+import type { Examiner } from "../underlay/examiner.ts";
 import { version } from "../version.ts";
 import type { View } from "../view.ts";
 import type { AddressSource } from "./address-routes.ts";
 import { PolicyAnswers } from "./policy-answers.ts";
 import type { ApiSource } from "./server.ts";
-import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
+import type { EndpointsReply, FlowsReply, StatusReply, UnderlayReply, VersionReply } from "./types.ts";
 
 export interface ApiAnswersOptions {
   readonly config: AgentConfig;
@@ -36,6 +38,7 @@ export interface ApiAnswersOptions {
   readonly tunnelAddress: () => Ip | undefined;
   readonly switchVersion: () => string | undefined;
   readonly audit: AddressSource;
+  readonly examiner: Examiner;
 }
 
 export class ApiAnswers implements ApiSource {
@@ -52,6 +55,11 @@ export class ApiAnswers implements ApiSource {
   get policy(): PolicyAnswers {
     const { view, reactor } = this.#parts;
     return new PolicyAnswers(view, () => reactor.counters.denials.list());
+  }
+
+  async underlay(): Promise<UnderlayReply> {
+    const observation = await this.#parts.examiner.examine();
+    return { ...observation, findings: diagnose(observation) };
   }
 
   notReady(): readonly string[] {
