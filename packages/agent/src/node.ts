@@ -280,6 +280,7 @@ export class FabricNode {
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,
         audit: this.#addressing.audit,
+        networks: this.#networks,
         examiner: new Examiner({
           nodeName: config.nodeName,
           networks: this.#networks,

@@ -14,6 +14,7 @@ import type { BridgeSession } from "../switch/bridge-session.ts";
 import type { SwitchTables } from "../switch/database.ts";
 import { diagnose } from "../underlay/diagnosis.ts";
 import type { Examiner } from "../underlay/examiner.ts";
+import type { PhysicalNetworks } from "../underlay/physical-networks.ts";
 import { version } from "../version.ts";
 import type { View } from "../view.ts";
 import type { AddressSource } from "./address-routes.ts";
@@ -38,6 +39,7 @@ export interface ApiAnswersOptions {
   readonly tunnelAddress: () => Ip | undefined;
   readonly switchVersion: () => string | undefined;
   readonly audit: AddressSource;
+  readonly networks: Pick<PhysicalNetworks, "states">;
   readonly examiner: Examiner;
 }
 
@@ -200,6 +202,7 @@ export class ApiAnswers implements ApiSource {
       operations: attachments.operations,
       addresses: () => addresses.blockUsage(),
       families: () => addresses.usage(),
+      networks: () => this.#parts.networks.states(),
       claims: () => claimsByPhase(this.#parts.claims()),
     });
   }

@@ -4,6 +4,7 @@
  */
 import type { Violation } from "@beyondfabric/kube/kinds";
 import { ipFamily, type Ip, type Mac } from "@beyondfabric/packet";
+import { networkOf } from "./placement.ts";
 
 /** A gateway as a VLAN knows it. */
 export interface GatewayObservation {
@@ -97,8 +98,9 @@ export interface UnderlayFinding {
 /** Everything that is wrong, network by network, the NIC before what is said on it. */
 export function diagnose({ node, networks, violations }: UnderlayObservation): UnderlayFinding[] {
   return [
-    ...violations.map(({ object, field, rule, remedy }): UnderlayFinding => {
-      const network = object.slice(object.indexOf("/") + 1);
+    ...violations.map((violation): UnderlayFinding => {
+      const { field, rule, remedy } = violation;
+      const network = networkOf(violation);
       return {
         rule: "InterfaceTaken",
         network,

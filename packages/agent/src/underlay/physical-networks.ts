@@ -12,7 +12,7 @@ import {
   type Wire,
 } from "@beyondfabric/datapath";
 import type { Labels } from "@beyondfabric/kube";
-import type { Subnet, UnderlayNetwork, Violation } from "@beyondfabric/kube/kinds";
+import { formatViolation, type Subnet, type UnderlayNetwork, type Violation } from "@beyondfabric/kube/kinds";
 import type { Cache } from "@beyondfabric/ovsdb";
 import { cidrContains, ipFamily, type Ip, type Mac, type Packet } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
@@ -20,7 +20,7 @@ import type { HostNetwork } from "../host/network.ts";
 import type { Logger } from "../log.ts";
 import { uplinkBridgeName, uplinkPortNumber, type SwitchTables, type UplinkDeclaration } from "../switch/database.ts";
 import { UplinkSession } from "../switch/uplink-session.ts";
-import { judgeNic, placementsOf, type NetworkState, type NicFacts, type Placement } from "./placement.ts";
+import { judgeNic, networkOf, placementsOf, type NetworkState, type NicFacts, type Placement } from "./placement.ts";
 import { announcementFrames, announcementTimes, conflictIn, probeFrames, probePatience, probeTimes } from "./probe.ts";
 
 export interface PhysicalNetworksOptions {
@@ -122,9 +122,13 @@ export class PhysicalNetworks {
     return this.#violations;
   }
 
-  /** How each network stands that a NIC of this node is named for. */
+  /** How each network stands that a NIC of this node is named for, those included whose NIC another has. */
   states(): ReadonlyMap<string, NetworkState> {
-    return new Map([...this.#carriers].map(([network, { state }]) => [network, state]));
+    const states = new Map<string, NetworkState>([...this.#carriers].map(([network, { state }]) => [network, state]));
+    for (const violation of this.#violations) {
+      states.set(networkOf(violation), { state: "refused", message: formatViolation(violation) });
+    }
+    return states;
   }
 
   /** Whether pods can be let onto a network now. */
@@ -294,7 +298,7 @@ export class PhysicalNetworks {
     const carrier = network === undefined ? undefined : this.#carriers.get(network);
     const segment = this.segmentOf(resident.subnet);
     if (carrier === undefined || segment === undefined || carrier.state.state !== "ready") {
-      const { state } = carrier ?? {};
+      const state = carrier?.state ?? (network === undefined ? undefined : this.states().get(network));
       const why =
         state === undefined || state.state === "ready"
           ? `Network ${network ?? resident.subnet} names no interface of node ${this.#options.nodeName}; run the pod on another node, or add an entry to spec.interfaces of the Network`
