@@ -61,6 +61,8 @@ export const beyondFabric: Contender = {
       "IPv4 and IPv6",
     );
     const pods = setting.pods.map(({ name }, at) => agent.attach(name, namespaces[at]!));
+    // Without them it would not be known what isolates the pods, and their packets would wait for it.
+    await api.load(pods.map((pod) => podObject(pod, agent.name)));
     allowSources(own, pods[0]!, setting.sources);
     for (const pod of pods) pinRouter(pod);
     if (setting.idlePorts > 0) await own.addIdlePorts(setting.idlePorts);
@@ -293,12 +295,13 @@ function pinRouter(pod: AttachedPod): void {
   run(["ip", "-n", pod.namespace, ...neighbour]);
 }
 
-/** The pod as its kubelet publishes it. */
+/** The pod as its kubelet publishes it: a static one, which the runtime knew by a UID of its own before the API had it. */
 function podObject(pod: AttachedPod, node: string) {
+  const annotations = { "kubernetes.io/config.hash": `uid-${pod.containerId}` };
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name: pod.containerId, namespace: "bench-0" },
+    metadata: { name: pod.containerId, namespace: "bench-0", annotations },
     spec: { nodeName: node, containers: [{ name: "main", image: "registry.example/pause:1" }] },
     status: { phase: "Running", podIP: pod.address, podIPs: [{ ip: pod.address }] },
   };
