@@ -173,6 +173,35 @@ describe("untagged pods, and subnets that are joined directly", () => {
       assert.doesNotMatch(frame, /10\.244\.|\.4789:/, `overlay traffic on the wire: ${frame}`);
   });
 
+  it("keeps multicast and broadcast of pods off the wire, and those of the wire off pods", async () => {
+    const says = (to: string, more = ""): string => `echo x | socat -u - ${to}:5353${more}`;
+    const groups = [says("UDP4-DATAGRAM:224.0.0.251"), says("UDP6-DATAGRAM:[ff02::fb%eth0]")];
+    const all = says("UDP4-DATAGRAM:255.255.255.255", ",broadcast,so-bindtodevice=eth0");
+    const spoken = await sentBy("node-1", async () => {
+      const script = [...groups, all, says(`UDP4-DATAGRAM:${outside.plain.ipv4}`)].join(" && ");
+      assert.equal((await lab.exec("plain-1", "sh", "-c", script)).code, 0);
+    });
+    const datagrams = spoken.filter((frame) => frame.includes(".5353: "));
+    assert.equal(datagrams.length, 1, datagrams.join("\n"));
+    assert.ok(datagrams[0]?.includes(`${outside.plain.ipv4}.5353`), datagrams.join("\n"));
+
+    const { ipv4 } = pod("plain-1");
+    const listen = "tcpdump -nn -Q in -i eth0 -c 1 'udp port 5353 and dst host " + ipv4 + "' & one=$!";
+    const record =
+      "timeout 20 tcpdump -lnn -Q in -i eth0 'udp port 5353' 2>/dev/null & all=$!; wait $one; sleep 1; kill $all";
+    const heard = lab.exec("plain-1", "sh", "-c", `timeout 20 ${listen}; ${record}`);
+    const script = [...groups, all, says(`UDP4-DATAGRAM:${ipv4}`)].join(" && ");
+    // Until the pod has heard the one that is for it: nothing tells from outside when it listens.
+    const speaking = `for i in $(seq 8); do ${script} && sleep 0.5 || exit 1; done`;
+    assert.equal((await lab.host(outside.plain.name, "sh", "-c", speaking)).code, 0);
+    const lines5353 = lines((await heard).stdout).filter((line) => line.includes(".5353: "));
+    assert.ok(
+      lines5353.some((line) => line.includes(`${ipv4}.5353: `)),
+      lines5353.join("\n"),
+    );
+    for (const line of lines5353) assert.ok(line.includes(`> ${ipv4}.5353: `), line);
+  });
+
   it("finds nothing wrong on a wire with and without tags", async () => {
     const { code, stdout } = await lab.fabricctl("node-1", "doctor", "underlay");
     assert.equal(code, 0, stdout);
