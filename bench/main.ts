@@ -20,6 +20,7 @@ import { floodScenario } from "./scenarios/flood.ts";
 import { newFlowScenario } from "./scenarios/new-flows.ts";
 import { scaleScenario } from "./scenarios/scale.ts";
 import { acrossScenario, tcpScenario } from "./scenarios/tcp.ts";
+import { underlayScenario } from "./scenarios/underlay.ts";
 
 const CONTENDERS: readonly Contender[] = [beyondFabric, testcontroller, normal];
 const SCENARIOS: readonly Scenario[] = [
@@ -28,6 +29,7 @@ const SCENARIOS: readonly Scenario[] = [
   floodScenario,
   tcpScenario,
   acrossScenario,
+  underlayScenario,
   cniScenario,
   addressesScenario,
   scaleScenario,

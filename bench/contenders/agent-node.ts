@@ -185,29 +185,32 @@ export class AgentNode {
     return { cniVersion: "1.0.0", name: "beyondfabric", type: "fabric-cni", socket: join(this.directory, "cni.sock") };
   }
 
-  /** CNI_ARGS of a bench pod. */
-  argumentsOf(pod: string): string {
-    return `IgnoreUnknown=1;K8S_POD_NAMESPACE=bench-0;K8S_POD_NAME=${pod};K8S_POD_UID=uid-${pod}`;
+  /** CNI_ARGS of a bench pod; without an object in the API it has a UID of its own making. */
+  argumentsOf(pod: string, uid = `uid-${pod}`): string {
+    return `IgnoreUnknown=1;K8S_POD_NAMESPACE=bench-0;K8S_POD_NAME=${pod};K8S_POD_UID=${uid}`;
   }
 
-  #call(command: "ADD" | "DEL", containerId: string, namespace: string): string {
+  #call(command: "ADD" | "DEL", containerId: string, namespace: string, uid?: string): string {
     const environment = {
       CNI_COMMAND: command,
       CNI_CONTAINERID: containerId,
       CNI_NETNS: `/run/netns/${namespace}`,
       CNI_IFNAME: "eth0",
       CNI_PATH: join(this.directory, "bin"),
-      CNI_ARGS: this.argumentsOf(containerId),
+      CNI_ARGS: this.argumentsOf(containerId, uid),
     };
     const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
     const call = inNamespace(this.switch.namespace, ["env", ...variables, this.executable]);
     return run(call, JSON.stringify(this.networkConfiguration));
   }
 
-  /** CNI ADD of a pod with a namespace of its own. */
-  attach(name: string, namespace: string): AttachedPod {
+  /**
+   * CNI ADD of a pod with a namespace of its own.
+   * @param uid of its object in the API, if it has one
+   */
+  attach(name: string, namespace: string, uid?: string): AttachedPod {
     const containerId = `bench-${name}`;
-    const result = JSON.parse(this.#call("ADD", containerId, namespace)) as {
+    const result = JSON.parse(this.#call("ADD", containerId, namespace, uid)) as {
       interfaces: { name: string; mac: string; sandbox?: string }[];
       ips: { address: string }[];
     };

@@ -1,5 +1,6 @@
 /** Prometheus metrics. Hot counters are plain numbers elsewhere; they are read when somebody scrapes. */
 import { Counter, Gauge, Registry } from "prom-client";
+import { networkStates, type NetworkState } from "./underlay/placement.ts";
 import { decisionBuckets, type ReactorCounters } from "./reactor/counters.ts";
 import type { RuleFigures } from "./reactor/rule-counters.ts";
 
@@ -34,6 +35,8 @@ export interface MetricsSource {
   }>;
   /** What the rules of policies let pass. */
   rules(): readonly RuleFigures[];
+  /** How each physical network stands that a NIC of this node is named for. */
+  networks(): ReadonlyMap<string, NetworkState>;
   /** Claims of the cluster, by phase. */
   claims(): ReadonlyMap<string, number>;
 }
@@ -167,6 +170,14 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
     "Addresses of this node's blocks in all.",
     ["subnet", "family"],
     families.map((each): Sample => [perFamily(each), Number(each.capacity)]),
+  );
+  gauge(
+    "fabric_network_state",
+    "1 for the state in which a physical network is on this node, 0 for the others.",
+    ["network", "state"],
+    Array.from(source.networks(), ([network, { state }]) =>
+      networkStates.map((each): Sample => [{ network, state: each }, each === state ? 1 : 0]),
+    ).flat(),
   );
   const claims = Array.from(source.claims(), ([phase, count]): Sample => [{ phase }, count]);
   gauge("fabric_claims", "Claimed addresses of the cluster by phase.", ["phase"], claims);

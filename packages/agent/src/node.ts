@@ -17,6 +17,7 @@ import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
 import { Listeners } from "./attachment/listeners.ts";
 import { podKeyOf, rememberIsolation } from "./attachment/ports.ts";
+import { podSight } from "./attachment/pod-sight.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
 import { lookUpService } from "./directory/service-lookup.ts";
@@ -33,6 +34,7 @@ import { BridgeSession } from "./switch/bridge-session.ts";
 import { monitoredTables, type SwitchTables } from "./switch/database.ts";
 import { TunnelNeighbours } from "./switch/tunnel-neighbours.ts";
 import { unixctl } from "./switch/unixctl.ts";
+import { Examiner } from "./underlay/examiner.ts";
 import { PhysicalNetworks, type Resident } from "./underlay/physical-networks.ts";
 import { Recently } from "./underlay/recently.ts";
 import { View } from "./view.ts";
@@ -282,6 +284,15 @@ export class FabricNode {
         switchVersion: () => this.#switchVersion,
         audit: this.#addressing.audit,
         endpointsOf: (namespace, name) => lookUpService(this.#client, namespace, name),
+        networks: this.#networks,
+        examiner: new Examiner({
+          nodeName: config.nodeName,
+          networks: this.#networks,
+          podSight: async (address) => {
+            const port = [...this.#attachments.ports()].find(({ addresses }) => addresses.includes(address));
+            return port === undefined ? undefined : await podSight(port.netns, port.ifname);
+          },
+        }),
       }),
     });
   }

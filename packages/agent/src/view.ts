@@ -146,13 +146,24 @@ export class View implements Facts {
       this.#nodeAddresses.get(address) ??
       this.#localSources.lookup(address)?.value;
     const claim = this.#claims.get(address);
-    if (local !== undefined && (claim === undefined || !isSucceeded(local, claim))) return local;
+    if (local !== undefined && (claim === undefined || !this.#isSucceeded(local, claim))) return local;
     // Of this node only what has a port here is here: a pod that the API still lists is gone, or not there yet.
     if (claim !== undefined) return claim.bound && claim.holder?.node !== this.node ? claim.holder : undefined;
     const pod = this.#podsByAddress.get(address)?.findLast((candidate) => candidate.node !== this.node);
     return pod === undefined
       ? undefined
       : { kind: "pod", name: `${pod.namespace}/${pod.name}`, node: pod.node, uid: pod.uid };
+  }
+
+  /**
+   * Whether the API names another pod as the holder of an address that a port of this node has: the pod of the port was
+   * removed by force, or is about to be, and has no say any more. Runtimes may not tell the UID of a pod, and know a static
+   * one by another than the API.
+   */
+  #isSucceeded({ kind, uid, name, node }: Endpoint, { bound, holder }: ClaimFact): boolean {
+    if (kind !== "pod" || !bound || holder === undefined) return false;
+    if (uid === "") return name !== holder.name || node !== holder.node;
+    return uid !== holder.uid && this.#identities.identityOf({ name, uid })?.uid !== holder.uid;
   }
 
   claimAt(address: Ip): ClaimFact | undefined {
@@ -518,16 +529,6 @@ function addKeysOf(port: LocalPort, keys: Set<FactKey>): void {
 /** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */
 export function inSubnets(address: Ip, subnets: readonly SubnetFact[]): boolean {
   return subnets.some((subnet) => cidrContains(subnet.cidr, address));
-}
-
-/**
- * Whether the API names another pod as the holder of an address that a port of this node has: the pod of the port was
- * removed by force, or is about to be, and has no say any more. Runtimes may not tell the UID of a pod.
- */
-function isSucceeded(local: Endpoint, { bound, holder }: ClaimFact): boolean {
-  if (local.kind !== "pod" || !bound || holder === undefined) return false;
-  const isSame = local.uid === "" ? local.name === holder.name && local.node === holder.node : local.uid === holder.uid;
-  return !isSame;
 }
 
 function sameClaim(a: ClaimFact, b: ClaimFact): boolean {

@@ -34,6 +34,7 @@ export type {
   WireFact,
 } from "./facts.ts";
 export { baseFlows, routerAddress, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
+export { isAnswer, type UplinkExamination } from "./features/examination.ts";
 export { linkLocal } from "./features/link-local.ts";
 export { missPort } from "./features/miss.ts";
 export { podFlows } from "./features/pod.ts";

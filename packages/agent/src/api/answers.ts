@@ -12,6 +12,9 @@ import type { NoiseWatch } from "../noise.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { BridgeSession } from "../switch/bridge-session.ts";
 import type { SwitchTables } from "../switch/database.ts";
+import { diagnose } from "../underlay/diagnosis.ts";
+import type { Examiner } from "../underlay/examiner.ts";
+import type { PhysicalNetworks } from "../underlay/physical-networks.ts";
 import { version } from "../version.ts";
 import type { View } from "../view.ts";
 import type { AddressSource } from "./address-routes.ts";
@@ -21,7 +24,7 @@ import { StatisticsReader } from "../reactor/aging.ts";
 import type { RuleFigures } from "../reactor/rule-counters.ts";
 import { hasRule } from "@beyondfabric/policy";
 import type { ApiSource } from "./server.ts";
-import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
+import type { EndpointsReply, FlowsReply, StatusReply, UnderlayReply, VersionReply } from "./types.ts";
 
 export interface ApiAnswersOptions {
   readonly config: AgentConfig;
@@ -42,6 +45,8 @@ export interface ApiAnswersOptions {
   readonly audit: AddressSource;
   /** Undefined when there is no such service. */
   readonly endpointsOf: (namespace: string, name: string) => Promise<readonly ServiceEndpoint[] | undefined>;
+  readonly networks: Pick<PhysicalNetworks, "states">;
+  readonly examiner: Examiner;
 }
 
 export class ApiAnswers implements ApiSource {
@@ -71,6 +76,11 @@ export class ApiAnswers implements ApiSource {
   #rules(): readonly RuleFigures[] {
     const { view, reactor } = this.#parts;
     return reactor.counters.rules.list((rule) => hasRule(view.policies, rule));
+  }
+
+  async underlay(): Promise<UnderlayReply> {
+    const observation = await this.#parts.examiner.examine();
+    return { ...observation, findings: diagnose(observation) };
   }
 
   notReady(): readonly string[] {
@@ -212,6 +222,7 @@ export class ApiAnswers implements ApiSource {
       addresses: () => addresses.blockUsage(),
       families: () => addresses.usage(),
       rules: () => this.#rules(),
+      networks: () => this.#parts.networks.states(),
       claims: () => claimsByPhase(this.#parts.claims()),
     });
   }

@@ -4,8 +4,16 @@
  */
 import type { AddressAccount } from "../ipam/audit.ts";
 import type { Finding, RepairStep } from "../ipam/audit-findings.ts";
+import type { UnderlayFinding, UnderlayObservation } from "../underlay/diagnosis.ts";
 import type { Tenure } from "../ipam/audit-history.ts";
 
+export type {
+  NetworkObservation,
+  UnderlayFinding,
+  UnderlayObservation,
+  UnderlayRule,
+  WireObservation,
+} from "../underlay/diagnosis.ts";
 export type { AddressAccount, AddressState, AddressUser } from "../ipam/audit.ts";
 export type { Finding, FindingKind, FindingRule, RepairStep } from "../ipam/audit-findings.ts";
 export type { Tenure } from "../ipam/audit-history.ts";
@@ -149,6 +157,11 @@ export interface AddressRepairReply {
     readonly state: "done" | "changed" | "refused" | "failed";
     readonly message?: string;
   }[];
+}
+
+/** GET /v1/underlay/examination: takes some seconds, because answers are waited for. */
+export interface UnderlayReply extends UnderlayObservation {
+  readonly findings: readonly UnderlayFinding[];
 }
 
 /** A part of a rule of a policy, and what became of it. */

@@ -84,5 +84,5 @@ function portNumber(value: unknown): number | undefined {
 
 /** A port of a service and those of its endpoints have one name, which may be absent, and one protocol. */
 function portKey(port: unknown): string {
-  return `${String(field(port, "name") ?? "")} ${String(field(port, "protocol") ?? "TCP")}`;
+  return JSON.stringify([field(port, "name") ?? "", field(port, "protocol") ?? "TCP"]);
 }

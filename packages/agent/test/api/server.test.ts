@@ -27,6 +27,7 @@ const asked: (string | undefined)[] = [];
 const listed: AddressListQuery[] = [];
 const repaired: unknown[] = [];
 const source: ApiSource = {
+  underlay: () => Promise.resolve({ node: "node-1", networks: [], violations: [], findings: [] }),
   addresses: {
     account: (address) => Promise.resolve({ account: { address, state: "free" } }),
     list: (query) => {
