@@ -97,6 +97,7 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
     lookup: new PodLookup({
       client,
       node: config.nodeName,
+      nodeUid: () => membership().self?.uid,
       watched: {
         ownPod: (namespace, name) => directory().ownPod(namespace, name),
         namespaceNamed: (name) => directory().namespaceNamed(name),

@@ -399,6 +399,12 @@ export class AddressService implements PodAddresses {
     answer: Exclude<PodAnswer, { state: "known" }>,
   ): Promise<PodAddressing> {
     const { memory, logger } = this.#options;
+    if (answer.state === "displaced") {
+      throw new AgentError(
+        "AGENT_API_NEEDED",
+        `this node has a new Node object that its agent has not heard of yet, and addresses of the former one may be others' by now; it is tried again`,
+      );
+    }
     const named = memory.podClaimNamed(owner.namespace, owner.name);
     const claimed = owner.uid === "" ? named : memory.podClaim(owner.uid);
     const subnet = claimed === undefined ? undefined : this.subnetNamed(claimed.subnet);

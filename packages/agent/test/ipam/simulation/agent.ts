@@ -333,6 +333,7 @@ export class SimulatedAgent {
     const port = this.#machine.ports.get(pod.uid);
     if (port !== undefined) return port.addresses;
     const { families, subnet } = this.#options;
+    if (await this.#isDisplaced(pod, own)) return undefined;
     if (pod.plan.kind === "ordinary") return own.allocator.allocate(pod.uid, subnet, families).addresses;
     const { owner, kind } = pod.plan;
     const holder: AddressHolder = {
@@ -351,6 +352,19 @@ export class SimulatedAgent {
     const retention = kind === "sticky" ? "Sticky" : kind === "fixed" ? "Fixed" : "Pool";
     const outcome = await claim({ subnet, retention, owner, holder, wishes }, this.#environment(own));
     return outcome.state === "granted" ? outcome.records.map(({ address }) => address) : undefined;
+  }
+
+  /** A pod that the watch does not show is asked for, and then the Node as well (`PodLookup`). */
+  async #isDisplaced(pod: PodObject, { node }: Own): Promise<boolean> {
+    if (this.watch.list("pods").some(({ uid }) => uid === pod.uid)) return false;
+    try {
+      const { reads } = this.#outside;
+      if ((await reads.podUid(pod.namespace, pod.pod)) === undefined) return false;
+      return (await reads.nodeUid(node.name)) !== node.uid;
+    } catch (error) {
+      if (error instanceof Lost) return false;
+      throw error;
+    }
   }
 
   #environment({ grants }: Own): ClaimEnvironment {
