@@ -3,7 +3,7 @@
  * entries, throughput and round trips against OVN with the same policies.
  */
 import type { BenchPolicy } from "../cluster/policies.ts";
-import { clusterPolicies, policyManifest, serviceName } from "../cluster/policies.ts";
+import { clusterPolicies, PODS_PER_SERVICE, policyManifest, serviceName } from "../cluster/policies.ts";
 import type { Changer } from "../cluster/remote-changer.ts";
 import type { Running, Setting } from "../contenders/contender.ts";
 import { inNamespace, run, until } from "../environment/site.ts";
@@ -25,7 +25,10 @@ const LOCAL_PODS = 30;
 const TRAFFIC_PORT = { protocol: "UDP", port: 9 } as const;
 const TCP_PORTS = [7001, 7002, 7003].map((port) => ({ protocol: "TCP", port }) as const);
 
-/** Pod `at` of a node is of service `at`; the policies about that service are about the pod. */
+/** The service of whoever sends: the first that the policies of the cluster know nothing of. Who is isolated is tracked. */
+const SENDER = serviceName(CLUSTER_PODS / PODS_PER_SERVICE);
+
+/** Pod `at` of a node is of service `at`, and isolated by its policies; the first one, which sends, by none. */
 function localPods(count: number): Pick<Setting, "pods" | "services" | "sources" | "idlePorts"> {
   const names = Array.from({ length: count }, (_, at) => ({
     name: `local${at}`,
@@ -36,7 +39,7 @@ function localPods(count: number): Pick<Setting, "pods" | "services" | "sources"
   return {
     pods: [...names, background],
     // Nothing isolates the last one.
-    services: [...names.map((_, at) => serviceName(at)), undefined],
+    services: [...names.map((_, at) => (at === 0 ? SENDER : serviceName(at))), undefined],
     sources: SOURCES,
     idlePorts: 0,
   };
@@ -46,7 +49,7 @@ function localPods(count: number): Pick<Setting, "pods" | "services" | "sources"
 const PAIR_POLICY: BenchPolicy = {
   name: "pair",
   to: serviceName(1),
-  from: serviceName(0),
+  from: SENDER,
   ports: [TRAFFIC_PORT, ...TCP_PORTS],
 };
 
@@ -283,18 +286,35 @@ async function measureDecisions(bench: Bench, publish: (figures: ReturnType<type
     ...plain,
     policies: [PAIR_POLICY, ...clusterPolicies(count, CLUSTER_PODS)],
   });
-  const goal = { bound: "at least", value: 0.8 } as const;
-  const sides = [
-    { what: `with ${many(count)} policies, none about the pair`, place: -1 },
-    { what: `with ${many(count)} policies, the pair isolated by its share`, place: 1 },
+  const one = await bench.subject.start(bench.site, { ...plain, policies: [PAIR_POLICY] });
+  const goal = { goal: { bound: "at least", value: 0.8 } as const };
+  const without = `${bench.subject.name} without policies`;
+  const byOne = `${bench.subject.name} with one policy, which isolates the pair`;
+  // What many policies cost, and what it costs to be isolated at all, are two questions.
+  const comparisons = [
+    {
+      what: `with ${many(count)} policies, none about the pair`,
+      place: -1,
+      sides: [full, none],
+      against: without,
+      goal,
+    },
+    {
+      what: `with ${many(count)} policies, the pair isolated by its share`,
+      place: 1,
+      sides: [full, one],
+      against: byOne,
+      goal,
+    },
+    { what: "with one policy, which isolates the pair", place: 1, sides: [one, none], against: without, goal: {} },
   ];
-  for (const { what, place } of sides) {
+  for (const { what, place, sides, against, goal: asked } of comparisons) {
     const compare = (rate: number) =>
       alternate(
         bench,
         `${many(rate)} new flows/s ${what}`,
-        [full, none].map((running) => ({
-          name: running === full ? `${running.contender} ${what}` : `${running.contender} without policies`,
+        sides.map((running, at) => ({
+          name: at === 0 ? `${running.contender} ${what}` : against,
           measure: () => measureNewFlows(bench, towards(running, place), rate, seconds),
         })),
         describeNewFlows,
@@ -305,7 +325,7 @@ async function measureDecisions(bench: Bench, publish: (figures: ReturnType<type
       title: `first-packet ${share} ${at} ${what}`,
       unit: "ms",
       form: "reference/subject",
-      ...(share === "p99" ? { goal } : {}),
+      ...(share === "p99" ? asked : {}),
       of: ({ traffic }) => traffic.receiver.first[share],
     });
     const cpu: Metric<NewFlowResult> = {
@@ -320,13 +340,12 @@ async function measureDecisions(bench: Bench, publish: (figures: ReturnType<type
       title: `decisions per second, ${many(UTMOST_RATE)} new flows/s offered, ${what}`,
       unit: "flows/s",
       form: "subject/reference",
-      goal,
+      ...asked,
       of: ({ traffic }) => traffic.goodput,
     };
     publish(figuresOf("policies", [decisions], utmost[0]!, utmost[1]));
   }
-  await full.stop();
-  await none.stop();
+  for (const running of [full, one, none]) await running.stop();
 }
 
 /** Every pod of the node says something to every other one, on a port that few policies open. */
