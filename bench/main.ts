@@ -22,6 +22,7 @@ import { newFlowScenario } from "./scenarios/new-flows.ts";
 import { policiesScenario } from "./scenarios/policies.ts";
 import { scaleScenario } from "./scenarios/scale.ts";
 import { acrossScenario, tcpScenario } from "./scenarios/tcp.ts";
+import { underlayScenario } from "./scenarios/underlay.ts";
 
 const CONTENDERS: readonly Contender[] = [beyondFabric, testcontroller, normal, ovn];
 const SCENARIOS: readonly Scenario[] = [
@@ -30,6 +31,7 @@ const SCENARIOS: readonly Scenario[] = [
   floodScenario,
   tcpScenario,
   acrossScenario,
+  underlayScenario,
   cniScenario,
   addressesScenario,
   policiesScenario,

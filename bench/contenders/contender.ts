@@ -80,6 +80,8 @@ export interface Contender {
   start(site: Site, setting: Setting): Promise<Running>;
   /** Starts two nodes joined by VXLAN, with one pod on each. */
   startAcross?(site: Site): Promise<Across>;
+  /** Starts two nodes joined by a cable, with one pod on each that is a host on that cable. */
+  startUnderlay?(site: Site): Promise<Across>;
   /** Starts a node whose pods come and go by CNI. */
   startCni?(site: Site): Promise<CniNode>;
   /** Starts a node with `localPods` pods in a cluster that can grow. */

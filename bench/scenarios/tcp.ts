@@ -32,12 +32,12 @@ async function measureConnects(bench: Bench, running: Running): Promise<ConnectR
 }
 
 /** Megabits per second, and median milliseconds of a byte there and back. */
-interface PairResult {
+export interface PairResult {
   readonly megabits: number;
   readonly roundTrip: number;
 }
 
-async function measurePair(bench: Bench, from: Pod, to: Pod): Promise<PairResult> {
+export async function measurePair(bench: Bench, from: Pod, to: Pod): Promise<PairResult> {
   // The first connection makes the pair warm.
   await exchangeTimes(bench.site, from, to, 50);
   const roundTrip = median(await exchangeTimes(bench.site, from, to, bench.quick ? 200 : 2000));

@@ -28,8 +28,13 @@ export interface PodSpec {
   readonly run?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Its controller: nothing in a lab makes pods for one, so that a test has to. */
-  readonly controller?: { readonly kind: "StatefulSet"; readonly name: string; readonly uid: string };
+  /** Its controller, of `apps/v1` unless it says otherwise: nothing in a lab makes pods for one, so that a test has to. */
+  readonly controller?: {
+    readonly apiVersion?: string;
+    readonly kind: string;
+    readonly name: string;
+    readonly uid: string;
+  };
   readonly hostNetwork?: boolean;
 }
 

@@ -5,6 +5,7 @@
 import { PolicyIndex, type Isolations, type NamespaceIdentity, type NetworkPolicy } from "@beyondfabric/policy";
 import type { NamedPort, PodIdentity } from "@beyondfabric/policy";
 import type { LabelSet } from "@beyondfabric/kube";
+import type { PodKey } from "@beyondfabric/datapath";
 
 /** A pod of the API that has a network of its own, from the moment at which it is bound to a node. */
 export interface IdentityRecord {
@@ -28,6 +29,8 @@ export class Identities {
   readonly policies = new PolicyIndex();
   readonly #pods = new Map<string, IdentityRecord>();
   readonly #byStaticUid = new Map<string, string>();
+  /** `namespace/name` to UID: for runtimes that do not tell the UID. */
+  readonly #byName = new Map<string, string>();
   readonly #namespaces = new Map<string, NamespaceIdentity>();
   readonly #identities = new Map<string, PodIdentity>();
   #tenants = 0;
@@ -37,10 +40,11 @@ export class Identities {
   }
 
   /** Undefined while the pod or its namespace is not known. */
-  identityOf(uid: string): PodIdentity | undefined {
+  identityOf(key: PodKey): PodIdentity | undefined {
+    const uid = key.uid === "" ? (this.#byName.get(key.name) ?? "") : key.uid;
     const known = this.#identities.get(uid);
     if (known !== undefined) return known;
-    const pod = this.#pods.get(uid) ?? this.#pods.get(this.#byStaticUid.get(uid) ?? "");
+    const pod = this.#recordOf(uid);
     const namespace = pod === undefined ? undefined : this.#namespaces.get(pod.namespace);
     if (pod === undefined || namespace === undefined) return undefined;
     const { name, node, labels, ports } = pod;
@@ -50,19 +54,29 @@ export class Identities {
     return identity;
   }
 
+  #recordOf(uid: string): IdentityRecord | undefined {
+    return this.#pods.get(uid) ?? this.#pods.get(this.#byStaticUid.get(uid) ?? "");
+  }
+
   /** Every pod that is known with its namespace. */
   all(): PodIdentity[] {
-    return [...this.#pods.keys()].map((uid) => this.identityOf(uid)).filter((pod) => pod !== undefined);
+    return [...this.#pods.values()]
+      .map(({ namespace, name, uid }) => this.identityOf({ name: `${namespace}/${name}`, uid }))
+      .filter((pod) => pod !== undefined);
   }
 
-  /** Name of the namespace of a pod that is known, whether the namespace is or not. */
-  namespaceOf(uid: string): string | undefined {
-    return this.#pods.get(uid)?.namespace;
+  namespaceNamed(name: string): NamespaceIdentity | undefined {
+    return this.#namespaces.get(name);
   }
 
-  isolationsOf(uid: string): Isolations | undefined {
-    const identity = this.identityOf(uid);
-    return identity === undefined ? undefined : this.policies.isolations(identity);
+  /**
+   * What isolates a pod. Of one that is not known, nothing does as long as its namespace has no policies; undefined when it
+   * has any: which of them select the pod is then not known.
+   */
+  isolationsOf(pod: PodKey): Isolations | undefined {
+    const identity = this.identityOf(pod);
+    if (identity !== undefined) return this.policies.isolations(identity);
+    return this.policies.hasAny(namespaceNameOf(pod)) ? undefined : {};
   }
 
   /** False when nothing that policies look at is different. */
@@ -72,6 +86,7 @@ export class Identities {
     if (before !== undefined && samePod(before, pod)) return false;
     this.#forget(pod);
     if (pod.staticUid !== undefined) this.#byStaticUid.set(pod.staticUid, pod.uid);
+    this.#byName.set(`${pod.namespace}/${pod.name}`, pod.uid);
     return true;
   }
 
@@ -80,6 +95,8 @@ export class Identities {
     if (pod === undefined) return false;
     this.#pods.delete(uid);
     this.#forget(pod);
+    const name = `${pod.namespace}/${pod.name}`;
+    if (this.#byName.get(name) === uid) this.#byName.delete(name);
     if (pod.staticUid !== undefined && this.#byStaticUid.get(pod.staticUid) === uid) {
       this.#byStaticUid.delete(pod.staticUid);
     }
@@ -128,6 +145,10 @@ export class Identities {
   #forgetNamespace(name: string): void {
     for (const [uid, { namespace }] of this.#identities) if (namespace.name === name) this.#identities.delete(uid);
   }
+}
+
+export function namespaceNameOf({ name }: Pick<PodKey, "name">): string {
+  return name.slice(0, Math.max(0, name.indexOf("/")));
 }
 
 function samePod(a: IdentityRecord, b: IdentityRecord): boolean {

@@ -16,9 +16,11 @@ import { ApiServer } from "./api/server.ts";
 import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
 import { Listeners } from "./attachment/listeners.ts";
-import { rememberIsolation } from "./attachment/ports.ts";
+import { podKeyOf, rememberIsolation } from "./attachment/ports.ts";
+import { podSight } from "./attachment/pod-sight.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
+import { lookUpService } from "./directory/service-lookup.ts";
 import { Directory } from "./directory/directory.ts";
 import { HostNetwork } from "./host/network.ts";
 import { readLocalState, writeLocalState, type LocalState } from "./local-state.ts";
@@ -32,6 +34,7 @@ import { BridgeSession } from "./switch/bridge-session.ts";
 import { monitoredTables, type SwitchTables } from "./switch/database.ts";
 import { TunnelNeighbours } from "./switch/tunnel-neighbours.ts";
 import { unixctl } from "./switch/unixctl.ts";
+import { Examiner } from "./underlay/examiner.ts";
 import { PhysicalNetworks, type Resident } from "./underlay/physical-networks.ts";
 import { Recently } from "./underlay/recently.ts";
 import { View } from "./view.ts";
@@ -211,7 +214,9 @@ export class FabricNode {
       onPolicyViolation: ({ namespace, name, uid }, message) => {
         logger.warn({ namespace, policy: name }, message);
         const target = { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", namespace, name, uid };
-        this.#events.record(target, "Warning", "NotHonoured", message);
+        if (this.#membership.speaksFor(`${namespace}/${name}`)) {
+          this.#events.record(target, "Warning", "NotHonoured", message);
+        }
       },
       onSynced: () => {
         this.#membership.dropLostBlocks();
@@ -278,6 +283,16 @@ export class FabricNode {
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,
         audit: this.#addressing.audit,
+        endpointsOf: (namespace, name) => lookUpService(this.#client, namespace, name),
+        networks: this.#networks,
+        examiner: new Examiner({
+          nodeName: config.nodeName,
+          networks: this.#networks,
+          podSight: async (address) => {
+            const port = [...this.#attachments.ports()].find(({ addresses }) => addresses.includes(address));
+            return port === undefined ? undefined : await podSight(port.netns, port.ifname);
+          },
+        }),
       }),
     });
   }
@@ -452,7 +467,7 @@ export class FabricNode {
 
   async #rememberIsolation(): Promise<void> {
     if (!this.#view.complete) return;
-    const transaction = rememberIsolation(this.#cache, ({ uid }) => this.#view.isolationToRemember(uid));
+    const transaction = rememberIsolation(this.#cache, (port) => this.#view.isolationToRemember(podKeyOf(port)));
     if (transaction !== undefined) await this.#database.transact(transaction);
   }
 

@@ -11,12 +11,13 @@ import type {
   Facts,
   LocalPort,
   NodeFact,
+  PodKey,
   SubnetFact,
 } from "@beyondfabric/datapath";
-import type { Isolations, NetworkPolicy, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
+import type { Isolations, NamespaceIdentity, NetworkPolicy, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
 import { LabelSet } from "@beyondfabric/kube";
 import type { RememberedIsolation } from "./attachment/ports.ts";
-import { Identities, type NamespaceFact, type IdentityRecord } from "./identities.ts";
+import { Identities, namespaceNameOf, type NamespaceFact, type IdentityRecord } from "./identities.ts";
 import { cidrContains, formatCidr, ipFamily, PrefixMap, type Cidr, type Ip } from "@beyondfabric/packet";
 
 /** A pod of the cluster as the directory keeps it. */
@@ -66,7 +67,10 @@ export class View implements Facts {
   #strays = new PrefixMap<true>();
   readonly #localPorts = new Map<number, LocalPort>();
   readonly #identities = new Identities();
-  readonly #recalled = new Map<string, RememberedIsolation & { readonly pod: string }>();
+  /** Per pod of this node, by UID or, of one that has none, by name. */
+  readonly #recalled = new Map<string, RememberedIsolation>();
+  /** Namespaces of the pods of this node, from the same memory. */
+  readonly #recalledNamespaces = new Map<string, NamespaceIdentity & { readonly hasPolicies: boolean }>();
   readonly #listeners: ChangeListener[] = [];
   readonly #trackingListeners: TrackingListener[] = [];
   readonly sharedNamespaces: ReadonlySet<string>;
@@ -142,13 +146,24 @@ export class View implements Facts {
       this.#nodeAddresses.get(address) ??
       this.#localSources.lookup(address)?.value;
     const claim = this.#claims.get(address);
-    if (local !== undefined && (claim === undefined || !isSucceeded(local, claim))) return local;
+    if (local !== undefined && (claim === undefined || !this.#isSucceeded(local, claim))) return local;
     // Of this node only what has a port here is here: a pod that the API still lists is gone, or not there yet.
     if (claim !== undefined) return claim.bound && claim.holder?.node !== this.node ? claim.holder : undefined;
     const pod = this.#podsByAddress.get(address)?.findLast((candidate) => candidate.node !== this.node);
     return pod === undefined
       ? undefined
       : { kind: "pod", name: `${pod.namespace}/${pod.name}`, node: pod.node, uid: pod.uid };
+  }
+
+  /**
+   * Whether the API names another pod as the holder of an address that a port of this node has: the pod of the port was
+   * removed by force, or is about to be, and has no say any more. Runtimes may not tell the UID of a pod, and know a static
+   * one by another than the API.
+   */
+  #isSucceeded({ kind, uid, name, node }: Endpoint, { bound, holder }: ClaimFact): boolean {
+    if (kind !== "pod" || !bound || holder === undefined) return false;
+    if (uid === "") return name !== holder.name || node !== holder.node;
+    return uid !== holder.uid && this.#identities.identityOf({ name, uid })?.uid !== holder.uid;
   }
 
   claimAt(address: Ip): ClaimFact | undefined {
@@ -165,48 +180,56 @@ export class View implements Facts {
 
   get hasTenants(): boolean {
     if (this.#complete) return this.#identities.hasTenants;
-    return this.#identities.hasTenants || this.#recalled.values().some(({ tenant }) => tenant !== undefined);
+    return this.#identities.hasTenants || this.#recalledNamespaces.values().some(({ tenant }) => tenant !== undefined);
   }
 
-  identityOf(uid: string): PodIdentity | undefined {
-    return this.#identities.identityOf(uid) ?? (this.#complete ? undefined : this.#recalledIdentity(uid));
+  identityOf(pod: PodKey): PodIdentity | undefined {
+    return this.#identities.identityOf(pod);
   }
 
-  /** What is remembered of a pod is enough for tenancy; its labels are asked only where policies are known. */
-  #recalledIdentity(uid: string): PodIdentity | undefined {
-    const recalled = this.#recalled.get(uid);
-    if (recalled === undefined) return undefined;
-    const { pod, tenant } = recalled;
-    const [namespace = "", name = ""] = pod.split("/");
-    const identity = { name: namespace, labels: LabelSet.empty, ...(tenant === undefined ? {} : { tenant }) };
-    return { name, uid, node: this.node, namespace: identity, labels: LabelSet.empty, ports: [] };
+  namespaceOf(pod: PodKey): NamespaceIdentity | undefined {
+    const name = namespaceNameOf(pod);
+    const known = this.#identities.identityOf(pod)?.namespace ?? this.#identities.namespaceNamed(name);
+    return known ?? (this.#complete ? undefined : this.#recalledNamespaces.get(name));
   }
 
   /**
    * Until everything is listed it is not known what isolates a pod, or that nothing does; but one that nothing isolated
-   * when the agent last knew goes on as it was.
+   * when the agent last knew goes on as it was, and a new one of a namespace that had no policies then begins like it.
    */
-  isolationsOf(uid: string): Isolations | undefined {
-    if (this.#complete) return this.#identities.isolationsOf(uid);
-    return this.#recalled.get(uid)?.isolated === false ? {} : undefined;
+  isolationsOf(pod: PodKey): Isolations | undefined {
+    if (this.#complete) return this.#identities.isolationsOf(pod);
+    const recalled = this.#recalled.get(recallKey(pod));
+    if (recalled !== undefined) return recalled.isolated ? undefined : {};
+    const name = namespaceNameOf(pod);
+    const isOpen = this.#recalledNamespaces.get(name)?.hasPolicies === false && !this.policies.hasAny(name);
+    return isOpen ? {} : undefined;
   }
 
   /** Takes over what OVSDB remembers of a pod, for as long as the API has not told everything. */
-  recall({ pod, uid }: Pick<LocalPort, "pod" | "uid">, isolation: RememberedIsolation): void {
-    this.#recalled.set(uid, { ...isolation, pod });
+  recall(pod: PodKey, isolation: RememberedIsolation): void {
+    this.#recalled.set(recallKey(pod), isolation);
+    const { tenant, namespaceHasPolicies } = isolation;
+    const name = namespaceNameOf(pod);
+    const hasPolicies = namespaceHasPolicies || this.#recalledNamespaces.get(name)?.hasPolicies === true;
+    const identity = { name, labels: LabelSet.empty, ...(tenant === undefined ? {} : { tenant }) };
+    this.#recalledNamespaces.set(name, { ...identity, hasPolicies });
   }
 
-  /** What a start without the API server must know of a pod; undefined while it is not known here. */
-  isolationToRemember(uid: string): RememberedIsolation | undefined {
-    const identity = this.#identities.identityOf(uid);
-    if (identity === undefined) return undefined;
-    const { tenant } = identity.namespace;
-    return { isolated: this.isTracked(uid), ...(tenant === undefined ? {} : { tenant }) };
+  /** What a start without the API server must know of a pod of this node; undefined while it is not known here. */
+  isolationToRemember(pod: PodKey): RememberedIsolation | undefined {
+    if (!this.#complete) return undefined;
+    const tenant = this.namespaceOf(pod)?.tenant;
+    return {
+      isolated: this.isTracked(pod),
+      namespaceHasPolicies: this.policies.hasAny(namespaceNameOf(pod)),
+      ...(tenant === undefined ? {} : { tenant }),
+    };
   }
 
   /** Whether a pod's traffic must be tracked: it is isolated, or it is not known whether it is. */
-  isTracked(uid: string): boolean {
-    const isolations = this.isolationsOf(uid);
+  isTracked(pod: PodKey): boolean {
+    const isolations = this.isolationsOf(pod);
     return isolations === undefined || isolations.ingress !== undefined || isolations.egress !== undefined;
   }
 
@@ -222,11 +245,11 @@ export class View implements Facts {
   }
 
   setIdentity(pod: IdentityRecord): void {
-    if (this.#identities.setPod(pod)) this.#identityChanged(pod.uid, pod.staticUid);
+    if (this.#identities.setPod(pod)) this.#identityChanged(pod);
   }
 
   removeIdentity(pod: IdentityRecord): void {
-    if (this.#identities.removePod(pod.uid)) this.#identityChanged(pod.uid, pod.staticUid);
+    if (this.#identities.removePod(pod.uid)) this.#identityChanged(pod);
   }
 
   setNamespace(namespace: NamespaceFact): void {
@@ -247,19 +270,20 @@ export class View implements Facts {
     this.#policiesChanged(this.#identities.removePolicy(namespace, name));
   }
 
-  #identityChanged(uid: string, staticUid: string | undefined): void {
+  #identityChanged({ uid, staticUid, namespace, name }: IdentityRecord): void {
     const keys = new Set<FactKey>();
     for (const address of this.#pods.get(uid)?.addresses ?? []) keys.add(`address:${address}`);
-    const ports = [...this.#localPorts.values()].filter((port) => port.uid === uid || port.uid === staticUid);
+    const fullName = `${namespace}/${name}`;
+    const ports = [...this.#localPorts.values()].filter((port) =>
+      port.uid === "" ? port.pod === fullName : port.uid === uid || port.uid === staticUid,
+    );
     for (const port of ports) addKeysOf(port, keys);
     this.#trackAgain(ports);
     this.#changed(keys);
   }
 
   #namespaceChanged(name: string, hadTenants: boolean): void {
-    const ports = [...this.#localPorts.values()].filter(
-      ({ pod, uid }) => (this.#identities.namespaceOf(uid) ?? pod.split("/")[0]) === name,
-    );
+    const ports = [...this.#localPorts.values()].filter((port) => namespaceNameOf(podOf(port)) === name);
     this.#trackAgain(ports);
     const keys = new Set<FactKey>([`namespace:${name}`]);
     // Whether anything isolates a pod is known only when its namespace is.
@@ -269,10 +293,13 @@ export class View implements Facts {
   }
 
   #policiesChanged(versions: readonly NetworkPolicy[]): void {
-    const ports = [...this.#localPorts.values()].filter(({ uid }) => {
-      const pod = this.identityOf(uid);
+    const ports = [...this.#localPorts.values()].filter((port) => {
+      const key = podOf(port);
+      const labels = this.identityOf(key)?.labels;
       return versions.some(
-        ({ namespace, podSelector }) => pod?.namespace.name === namespace && podSelector.matches(pod.labels),
+        ({ namespace, podSelector }) =>
+          // Any policy may be about a pod whose labels are not known.
+          namespace === namespaceNameOf(key) && (labels === undefined || podSelector.matches(labels)),
       );
     });
     this.#trackAgain(ports);
@@ -284,7 +311,7 @@ export class View implements Facts {
   /** Tells of the ports whose pods are isolated now and were not, or the other way round. */
   #trackAgain(ports: readonly LocalPort[]): void {
     for (const port of ports) {
-      const tracked = this.isTracked(port.uid);
+      const tracked = this.isTracked(podOf(port));
       if (tracked === port.tracked) continue;
       const changed = { ...port, tracked };
       this.#localPorts.set(port.ofport, changed);
@@ -298,6 +325,7 @@ export class View implements Facts {
     this.#complete = true;
     this.#findStrays();
     this.#recalled.clear();
+    this.#recalledNamespaces.clear();
     this.#trackAgain([...this.#localPorts.values()]);
     this.#changed(new Set(["complete"]));
   }
@@ -484,6 +512,14 @@ export class View implements Facts {
   }
 }
 
+function podOf({ pod, uid }: LocalPort): PodKey {
+  return { name: pod, uid };
+}
+
+function recallKey({ name, uid }: PodKey): string {
+  return uid === "" ? name : uid;
+}
+
 /** The keys of everything that a port of this node may be the source of. */
 function addKeysOf(port: LocalPort, keys: Set<FactKey>): void {
   for (const address of port.addresses) keys.add(`address:${address}`);
@@ -493,16 +529,6 @@ function addKeysOf(port: LocalPort, keys: Set<FactKey>): void {
 /** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */
 export function inSubnets(address: Ip, subnets: readonly SubnetFact[]): boolean {
   return subnets.some((subnet) => cidrContains(subnet.cidr, address));
-}
-
-/**
- * Whether the API names another pod as the holder of an address that a port of this node has: the pod of the port was
- * removed by force, or is about to be, and has no say any more. Runtimes may not tell the UID of a pod.
- */
-function isSucceeded(local: Endpoint, { bound, holder }: ClaimFact): boolean {
-  if (local.kind !== "pod" || !bound || holder === undefined) return false;
-  const isSame = local.uid === "" ? local.name === holder.name && local.node === holder.node : local.uid === holder.uid;
-  return !isSame;
 }
 
 function sameClaim(a: ClaimFact, b: ClaimFact): boolean {

@@ -1,7 +1,7 @@
 /** What the view knows of isolation: when it is known, whom a change concerns, and what a start without the API recalls. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { decide, type FactKey } from "@beyondfabric/datapath";
+import { decide, type FactKey, type PodKey } from "@beyondfabric/datapath";
 import { LabelPool } from "@beyondfabric/kube";
 import { parseCidr } from "@beyondfabric/packet";
 import { parseNetworkPolicy } from "@beyondfabric/policy";
@@ -52,6 +52,9 @@ function policy(view: View, name: string, spec: unknown): void {
   view.setPolicy(parseNetworkPolicy({ metadata: { namespace: "shop", name }, spec }).policy!);
 }
 
+const key = (name: string): PodKey => ({ name: `shop/${name}`, uid: name });
+/** What is remembered of a pod of a namespace without policies. */
+const open = { isolated: false, namespaceHasPolicies: false } as const;
 const web = { podSelector: { matchLabels: { app: "web" } } };
 const pair = { from: "pod", source: "10.244.1.5", destination: "10.244.1.6" } as const;
 
@@ -60,19 +63,53 @@ describe("isolation in the view", () => {
     const watched = node();
     const { view, tracking } = watched;
     tell(watched);
-    assert.equal(view.isolationsOf("web"), undefined);
+    assert.equal(view.isolationsOf(key("web")), undefined);
     assert.deepEqual(tracking(), []);
     policy(view, "web", web);
     view.setComplete();
     assert.deepEqual(tracking(), ["shop/cart free"]);
-    assert.deepEqual([view.isTracked("web"), view.isTracked("cart")], [true, false]);
+    assert.deepEqual([view.isTracked(key("web")), view.isTracked(key("cart"))], [true, false]);
   });
 
-  it("of a pod that the API has not told of is unknown: it is tracked, and its packets wait", () => {
-    const { view } = node();
+  it("of a pod that the API does not list is nothing in a namespace without policies, and unknown in any other", () => {
+    const watched = node();
+    const { view, keys, tracking } = watched;
     view.setComplete();
-    assert.equal(view.isTracked("web"), true);
+    assert.deepEqual(tracking(), ["shop/cart free", "shop/web free"]);
+    assert.equal(decide(pair, view).verdict, "allow");
+    keys();
+    policy(view, "web", web);
+    assert.deepEqual(keys(), ["address:10.244.1.5", "address:10.244.1.6"]);
+    assert.deepEqual(tracking(), ["shop/cart tracked", "shop/web tracked"]);
     assert.equal(decide(pair, view).verdict, "hold");
+    tell(watched);
+    assert.deepEqual(tracking(), ["shop/cart free"]);
+    assert.notEqual(decide(pair, view).verdict, "hold");
+  });
+
+  it("asks for the tenant of a pod that the API does not list by its namespace", () => {
+    const { view } = node();
+    view.setNamespace({ name: "bank", labels: labels.intern({}), tenant: "gold" });
+    view.setComplete();
+    assert.equal(decide(pair, view).verdict, "hold", "the namespace is not known");
+    view.setNamespace({ name: "shop", labels: labels.intern({}) });
+    assert.equal(decide(pair, view).verdict, "allow");
+    const stranger = { ofport: 110, mac: "0a:58:00:00:00:09", addresses: ["10.244.1.9"], tracked: true } as const;
+    view.setLocalPort({ ...stranger, pod: "bank/till", uid: "till" });
+    assert.equal(decide({ ...pair, destination: "10.244.1.9" }, view).verdict, "deny");
+  });
+
+  it("is found by name for runtimes that do not tell the UID", () => {
+    const watched = node();
+    const { view, tracking } = watched;
+    view.setLocalPort({ ...view.localPorts.get(100)!, uid: "" });
+    tell(watched);
+    policy(view, "web", web);
+    view.setComplete();
+    assert.deepEqual(tracking(), ["shop/cart free"]);
+    assert.ok(view.isolationsOf({ name: "shop/web", uid: "" })?.ingress);
+    identify(view, "web", { app: "none" });
+    assert.deepEqual(tracking(), ["shop/web free"]);
   });
 
   it("changes with policies and labels, and touches the pods concerned and no others", () => {
@@ -116,14 +153,24 @@ describe("isolation in the view", () => {
     const watched = node();
     const { view } = watched;
     assert.equal(decide(pair, view).verdict, "hold");
-    for (const name of ["web", "cart"]) view.recall({ pod: `shop/${name}`, uid: name }, { isolated: false });
+    for (const name of ["web", "cart"]) view.recall(key(name), open);
     assert.equal(decide(pair, view).verdict, "allow");
-    view.recall({ pod: "shop/cart", uid: "cart" }, { isolated: true });
+    view.recall(key("cart"), { ...open, isolated: true });
     assert.equal(decide(pair, view).verdict, "hold");
-    view.recall({ pod: "shop/cart", uid: "cart" }, { isolated: false, tenant: "gold" });
-    assert.equal(decide(pair, view).verdict, "deny");
-    view.recall({ pod: "shop/web", uid: "web" }, { isolated: false, tenant: "gold" });
+    view.recall(key("cart"), { ...open, tenant: "gold" });
     assert.equal(decide(pair, view).verdict, "allow");
+    const till = { name: "bank/till", uid: "till" };
+    view.setLocalPort({
+      ...view.localPorts.get(101)!,
+      ofport: 110,
+      addresses: ["10.244.1.9"],
+      pod: till.name,
+      uid: till.uid,
+    });
+    view.recall(till, open);
+    assert.equal(decide({ ...pair, destination: "10.244.1.9" }, view).verdict, "deny");
+    view.recall(till, { ...open, tenant: "gold" });
+    assert.equal(decide({ ...pair, destination: "10.244.1.9" }, view).verdict, "allow");
     tell(watched);
     policy(view, "web", { ...web, policyTypes: ["Egress"] });
     view.setComplete();
@@ -131,15 +178,61 @@ describe("isolation in the view", () => {
     assert.ok(decision.verdict === "allow" && decision.guard !== undefined);
   });
 
+  it("lets a new pod begin without the API where its namespace had no policies, and nowhere else", () => {
+    const { view } = node();
+    view.recall(key("web"), { ...open, tenant: "gold" });
+    assert.equal(decide(pair, view).verdict, "allow");
+    view.recall(key("other"), { ...open, namespaceHasPolicies: true });
+    assert.equal(decide(pair, view).verdict, "hold");
+  });
+
   it("is remembered when it is known, and not before", () => {
     const watched = node();
     const { view } = watched;
-    assert.equal(view.isolationToRemember("web"), undefined);
+    assert.equal(view.isolationToRemember(key("web")), undefined);
     tell(watched);
     view.setNamespace({ name: "shop", labels: labels.intern({}), tenant: "gold" });
     view.setComplete();
-    assert.deepEqual(view.isolationToRemember("web"), { isolated: false, tenant: "gold" });
+    assert.deepEqual(view.isolationToRemember(key("web")), {
+      isolated: false,
+      namespaceHasPolicies: false,
+      tenant: "gold",
+    });
     policy(view, "web", web);
-    assert.deepEqual(view.isolationToRemember("web"), { isolated: true, tenant: "gold" });
+    assert.deepEqual(view.isolationToRemember(key("web")), {
+      isolated: true,
+      namespaceHasPolicies: true,
+      tenant: "gold",
+    });
+  });
+});
+
+describe("an address that a port of this node has", () => {
+  const address = "10.244.1.5";
+  const claimedBy = (view: View, uid: string): void => {
+    view.setClaim({ address, bound: true, holder: { kind: "pod", name: "shop/web", node: "node-1", uid } });
+  };
+
+  it("is nobody's here once the API names another pod of that name as its holder", () => {
+    const watched = node();
+    tell(watched);
+    claimedBy(watched.view, "web");
+    assert.equal(watched.view.endpointAt(address)?.uid, "web");
+    claimedBy(watched.view, "another");
+    assert.equal(watched.view.endpointAt(address), undefined);
+  });
+
+  it("stays a static pod's, which the API knows by another UID than the runtime", () => {
+    const watched = node();
+    const { view } = watched;
+    tell(watched);
+    claimedBy(view, "mirror");
+    assert.equal(view.endpointAt(address), undefined, "nobody has told that they are one");
+    watched.keys();
+    const record = { namespace: "shop", name: "web", node: "node-1", labels: labels.intern({}), ports: [] };
+    view.setIdentity({ ...record, uid: "mirror", staticUid: "web" });
+    view.removeIdentity({ ...record, uid: "web" });
+    assert.equal(view.endpointAt(address)?.name, "shop/web");
+    assert.ok(watched.keys().includes(`address:${address}`), "verdicts about it are taken anew");
   });
 });

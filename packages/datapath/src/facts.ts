@@ -3,7 +3,7 @@
  * a watch, from the owner of an address or from a recorded file is not its business.
  */
 import type { Cidr, Ip, Mac } from "@beyondfabric/packet";
-import type { Isolations, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
+import type { Isolations, NamespaceIdentity, PodIdentity, PolicyIndex } from "@beyondfabric/policy";
 import type { Segment } from "./registers.ts";
 
 /** Somebody who holds an address inside a cluster subnet. */
@@ -18,6 +18,9 @@ export interface Endpoint {
   /** Its MAC, where it is known; needed only to reach it over a wire that its sender is not on. */
   readonly mac?: Mac;
 }
+
+/** Which pod. Runtimes may not tell the UID (then it is empty): the name says it alone. */
+export type PodKey = Pick<Endpoint, "name" | "uid">;
 
 export interface NodeFact {
   readonly name: string;
@@ -84,10 +87,15 @@ export interface Facts {
   /** Whether the node itself has the address, on whichever of its interfaces. */
   isOwnAddress(address: Ip): boolean;
   readonly policies: PolicyIndex;
-  /** The pod of an endpoint as policies and tenancy see it; undefined while that is not known. */
-  identityOf(uid: string): PodIdentity | undefined;
+  /** A pod as policies see it; undefined while that is not known. */
+  identityOf(pod: PodKey): PodIdentity | undefined;
+  /**
+   * The namespace of a pod, which is all that tenancy asks for: known where the pod itself is not, because the API does not
+   * list it (yet). Undefined while that is not known either.
+   */
+  namespaceOf(pod: PodKey): NamespaceIdentity | undefined;
   /** What isolates a pod of this node; undefined while that is not known. */
-  isolationsOf(uid: string): Isolations | undefined;
+  isolationsOf(pod: PodKey): Isolations | undefined;
   /** Whether any namespace carries a tenant. */
   readonly hasTenants: boolean;
   /** Names of the namespaces that talk to every tenant. */

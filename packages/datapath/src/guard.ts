@@ -12,16 +12,17 @@ import {
   type Openings,
   type Party,
   type PodParty,
+  type TenancyParty,
 } from "@beyondfabric/policy";
 import type { Decision, JudgedDirection, Question, Reason } from "./decision.ts";
-import type { FactKey, Facts } from "./facts.ts";
+import type { Endpoint, FactKey, Facts } from "./facts.ts";
 
 type Allowed = Extract<Decision, { verdict: "allow" }>;
 
 interface LocalEnd {
   readonly direction: Direction;
   readonly address: Ip;
-  readonly uid: string;
+  readonly pod: Endpoint;
 }
 
 /** Judges a packet that would pass. @param routed what the addresses alone say */
@@ -36,8 +37,8 @@ export function guardVerdict(question: Question, routed: Allowed, facts: Facts):
     dependsOn,
   });
   let tracked = false;
-  for (const { address, uid } of ends) {
-    const isolations = facts.isolationsOf(uid);
+  for (const { address, pod } of ends) {
+    const isolations = facts.isolationsOf(pod);
     if (isolations === undefined) {
       return hold("policies-unknown", address, `which policies isolate the pod at ${address}`);
     }
@@ -45,21 +46,27 @@ export function guardVerdict(question: Question, routed: Allowed, facts: Facts):
   }
   if (!tracked && !facts.hasTenants) return routed;
 
-  const source = partyAt(question.source, facts);
-  if (source === undefined) return hold("identity-unknown", question.source, `which pod holds ${question.source}`);
-  const destination = partyAt(question.destination, facts);
-  if (destination === undefined) {
+  const pairOf = <T>(find: (address: Ip) => T | undefined): readonly [T, T] | Decision => {
+    const source = find(question.source);
+    if (source === undefined) return hold("identity-unknown", question.source, `which pod holds ${question.source}`);
+    const destination = find(question.destination);
+    if (destination !== undefined) return [source, destination];
     return hold("identity-unknown", question.destination, `which pod holds ${question.destination}`);
-  }
-  for (const party of [source, destination]) {
+  };
+  const residents = pairOf((address) => residentAt(address, facts));
+  if (!isPair(residents)) return residents;
+  for (const party of residents) {
     if (party.kind === "pod") dependsOn.push(`namespace:${party.pod.namespace.name}`);
   }
-  const tenancy = judgeTenancy(source, destination, facts.sharedNamespaces);
+  const tenancy = judgeTenancy(...residents, facts.sharedNamespaces);
   if (!tenancy.allowed) {
     const explanation = `tenants differ: ${tenancy.because}`;
     return { verdict: "deny", reason: "tenant-differs", explanation, cube: routed.cube, dependsOn };
   }
   if (!tracked) return { ...routed, dependsOn };
+  const parties = pairOf((address) => partyAt(address, facts));
+  if (!isPair(parties)) return parties;
+  const [source, destination] = parties;
   return { ...guarded(routed, ends, source, destination, facts), dependsOn };
 }
 
@@ -87,18 +94,41 @@ function localEnds(question: Question, routed: Allowed, facts: Facts): LocalEnd[
   const ends: LocalEnd[] = [];
   if (question.from === "pod") {
     const source = facts.endpointAt(question.source);
-    if (source !== undefined) ends.push({ direction: "egress", address: question.source, uid: source.uid });
+    if (source !== undefined) ends.push({ direction: "egress", address: question.source, pod: source });
   }
   if (routed.way.kind === "local") {
     const destination = facts.endpointAt(question.destination);
-    if (destination !== undefined)
-      ends.push({ direction: "ingress", address: question.destination, uid: destination.uid });
+    if (destination !== undefined) {
+      ends.push({ direction: "ingress", address: question.destination, pod: destination });
+    }
   }
   return ends;
 }
 
-/** Undefined while it is not known who holds an address of the cluster: such an address is never a stranger's. */
+function isPair<T>(found: readonly [T, T] | Decision): found is readonly [T, T] {
+  return Array.isArray(found);
+}
+
+/** Undefined while it is not known what policies must know of the holder of an address. */
 function partyAt(address: Ip, facts: Facts): Party | undefined {
+  const holder = holderOf(address, facts);
+  if (holder?.kind !== "pod") return holder;
+  const pod = facts.identityOf(holder.endpoint);
+  return pod === undefined ? undefined : { kind: "pod", address, pod };
+}
+
+/** As {@link partyAt}, as far as tenancy asks. */
+function residentAt(address: Ip, facts: Facts): TenancyParty | undefined {
+  const holder = holderOf(address, facts);
+  if (holder?.kind !== "pod") return holder;
+  const namespace = facts.namespaceOf(holder.endpoint);
+  return namespace === undefined ? undefined : { kind: "pod", pod: { namespace } };
+}
+
+type Holder = Exclude<Party, { kind: "pod" }> | { readonly kind: "pod"; readonly endpoint: Endpoint };
+
+/** Undefined while it is not known who holds an address of the cluster: such an address is never a stranger's. */
+function holderOf(address: Ip, facts: Facts): Holder | undefined {
   // In the order in which addresses are located: a prefix outside of the subnets is judged as one.
   if (facts.isOwnAddress(address)) return { kind: "node", address, node: facts.node };
   const subnet = facts.subnetOf(address);
@@ -110,8 +140,7 @@ function partyAt(address: Ip, facts: Facts): Party | undefined {
     return isMachine ? { kind: "outside", address } : undefined;
   }
   if (endpoint.kind === "node") return { kind: "node", address, node: endpoint.node };
-  const pod = facts.identityOf(endpoint.uid);
-  return pod === undefined ? undefined : { kind: "pod", address, pod };
+  return { kind: "pod", endpoint };
 }
 
 function podName({ pod }: PodParty): string {

@@ -25,6 +25,7 @@ export type {
   BlockFact,
   ClaimFact,
   Endpoint,
+  PodKey,
   FactKey,
   Facts,
   LocalPort,
@@ -33,6 +34,7 @@ export type {
   WireFact,
 } from "./facts.ts";
 export { baseFlows, routerAddress, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
+export { isAnswer, type UplinkExamination } from "./features/examination.ts";
 export { linkLocal } from "./features/link-local.ts";
 export { missPort } from "./features/miss.ts";
 export { podFlows } from "./features/pod.ts";
@@ -50,6 +52,7 @@ export {
   flowModFor,
   flowModOf,
   isGuardedFlow,
+  verdictEntries,
   verdictFlow,
   verdictFlows,
   verdictFromFlow,
@@ -83,6 +86,8 @@ export {
   type SourceClass,
   type WayRegisters,
 } from "./registers.ts";
+export type { Counted, GuardLabel } from "./features/guarded.ts";
+export { groupOf, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";
 export {
   labelOf,

@@ -3,7 +3,7 @@ import { LabelSet } from "@beyondfabric/kube";
 import { PrefixMap, parseCidr, type Cidr, type Ip } from "@beyondfabric/packet";
 import { PolicyIndex, type PodIdentity } from "@beyondfabric/policy";
 import { segmentOf } from "../src/index.ts";
-import type { BlockFact, ClaimFact, Endpoint, Facts, NodeFact, SubnetFact, WireFact } from "../src/index.ts";
+import type { BlockFact, ClaimFact, Endpoint, Facts, NodeFact, PodKey, SubnetFact, WireFact } from "../src/index.ts";
 
 export interface Cluster {
   node: string;
@@ -103,7 +103,7 @@ export function factsOf(state: Cluster): Facts {
     address,
     length: address.includes(":") ? 128 : 32,
   });
-  const identityOf = (uid: string): PodIdentity | undefined => {
+  const identityOf = ({ uid }: PodKey): PodIdentity | undefined => {
     const endpoint = [...state.endpoints.values()].find((each) => each.uid === uid);
     if (endpoint === undefined || state.unknownPods.has(uid)) return undefined;
     const [namespace = "", name = ""] = endpoint.name.split("/");
@@ -143,8 +143,9 @@ export function factsOf(state: Cluster): Facts {
     claimAt: (address) => state.claims.find((claim) => claim.address === address),
     policies: state.policies,
     identityOf,
-    isolationsOf: (uid) => {
-      const identity = identityOf(uid);
+    namespaceOf: (pod) => identityOf(pod)?.namespace,
+    isolationsOf: (pod) => {
+      const identity = identityOf(pod);
       return identity === undefined ? undefined : state.policies.isolations(identity);
     },
     hasTenants: Object.keys(state.tenants).length > 0,

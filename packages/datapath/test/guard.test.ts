@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { LabelSet } from "@beyondfabric/kube";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { openingsText, parseNetworkPolicy } from "@beyondfabric/policy";
-import { decide, sameVerdict, verdictFlows, type Decision, type Question } from "../src/index.ts";
+import { decide, noRuleGroups, sameVerdict, verdictFlows, type Decision, type Question } from "../src/index.ts";
 import { cluster, factsOf, segments, type Cluster } from "./cluster.fixture.ts";
 
 function clusterWith(change: (state: Cluster) => void): Cluster {
@@ -203,7 +203,7 @@ describe("two decisions", () => {
       const decision = decide(pod(cart, web), factsOf(state));
       assert.ok(decision.verdict === "allow" && decision.guard !== undefined);
       assert.equal(decision.guard.openings.kind === "ports" && decision.guard.openings.TCP.length, count);
-      return verdictFlows(decision, pod(cart, web), 7, 1n).length;
+      return verdictFlows(decision, pod(cart, web), 7, { label: 1n, groups: noRuleGroups }).length;
     };
     assert.ok(opened(1) < 8);
     // First packets of such a pair go to the agent instead, each of them.

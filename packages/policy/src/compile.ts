@@ -31,6 +31,12 @@ export interface Isolation {
 /** Per direction; absent when no policy isolates the pod in it. */
 export type Isolations = Readonly<Partial<Record<Direction, Isolation>>>;
 
+/** Whether there is a rule in this place. */
+export function hasRule(index: PolicyIndex, { policy, direction, index: place }: RuleReference): boolean {
+  const [namespace = "", name = ""] = policy.split("/");
+  return index.get(namespace, name)?.[direction]?.[place] !== undefined;
+}
+
 interface CompiledPolicy {
   readonly policy: NetworkPolicy;
   readonly rules: Readonly<Record<Direction, readonly CompiledRule[]>>;
@@ -58,6 +64,11 @@ export class PolicyIndex {
 
   get(namespace: string, name: string): NetworkPolicy | undefined {
     return this.#namespaces.get(namespace)?.byName.get(name)?.policy;
+  }
+
+  /** Whether a namespace has any policy. */
+  hasAny(namespace: string): boolean {
+    return this.#namespaces.has(namespace);
   }
 
   /** The policies of a namespace, in the order in which they came. */

@@ -4,6 +4,11 @@
  */
 import { partyName, type NamespaceIdentity, type Party } from "./party.ts";
 
+/** A party as far as tenancy asks: of a pod nothing but its namespace. */
+export type TenancyParty =
+  | Exclude<Party, { kind: "pod" }>
+  | { readonly kind: "pod"; readonly pod: { readonly namespace: NamespaceIdentity } };
+
 export interface TenancyVerdict {
   readonly allowed: boolean;
   /** Why, as the end of a sentence. */
@@ -18,7 +23,11 @@ export const tenantAnnotation = "beyondfabric.io/tenant";
  * one of them is shared. Nodes talk to everybody, and whoever is outside of the cluster is no tenant.
  * @param shared names of the namespaces that talk to every tenant
  */
-export function judgeTenancy(source: Party, destination: Party, shared: ReadonlySet<string>): TenancyVerdict {
+export function judgeTenancy(
+  source: TenancyParty,
+  destination: TenancyParty,
+  shared: ReadonlySet<string>,
+): TenancyVerdict {
   if (source.kind !== "pod") return outsideOfTenancy(source);
   if (destination.kind !== "pod") return outsideOfTenancy(destination);
   const from = source.pod.namespace;

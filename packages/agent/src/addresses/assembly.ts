@@ -74,6 +74,8 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
     source: {
       self: () => membership().self,
       nodes: () => [...directory().nodes],
+      residents: () =>
+        Array.from(directory().nodes, ({ name, gatewayAddresses }) => ({ name, addresses: gatewayAddresses })),
       networks: () => directory().networks,
       subnets: () => directory().subnets,
       pools: () => directory().pools,

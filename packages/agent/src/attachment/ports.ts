@@ -2,7 +2,7 @@
  * The pods of this node as OVSDB remembers them: in the `external_ids` of each pod's interface, because OVSDB is durable
  * and lives exactly as long as the port. There is no other local database.
  */
-import type { LocalPort, Segment } from "@beyondfabric/datapath";
+import type { LocalPort, PodKey, Segment } from "@beyondfabric/datapath";
 import { Transaction, type Cache, type InterfaceRow } from "@beyondfabric/ovsdb";
 import { isIp, isMac, parseCidr, parseIp, parseMac, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { createHash } from "node:crypto";
@@ -39,6 +39,8 @@ export interface PodPort {
 /** What a start without the API server must know: a pod that nobody isolated goes on, and stays in its tenant. */
 export interface RememberedIsolation {
   readonly isolated: boolean;
+  /** Of its namespace, for pods that are new there. */
+  readonly namespaceHasPolicies: boolean;
   readonly tenant?: string;
 }
 
@@ -75,14 +77,35 @@ export function portOf(row: InterfaceRow): PodPort | undefined {
     created: wholeNumber(id("created")),
     allowedSources: prefixes(id("allowed-sources") ?? ""),
     claimed: id("claimed") === "true",
-    ...isolationOf(id("isolated"), id("tenant")),
+    ...isolationOf(id("isolated"), id("namespace-policies"), id("tenant")),
   };
 }
 
-function isolationOf(isolated: string | undefined, tenant: string | undefined): Pick<PodPort, "isolation"> {
+function isolationOf(
+  isolated: string | undefined,
+  policies: string | undefined,
+  tenant: string | undefined,
+): Pick<PodPort, "isolation"> {
   if (isolated !== "true" && isolated !== "false") return {};
-  return { isolation: { isolated: isolated === "true", ...(tenant === undefined ? {} : { tenant }) } };
+  return {
+    isolation: {
+      isolated: isolated === "true",
+      namespaceHasPolicies: policies !== "false",
+      ...(tenant === undefined ? {} : { tenant }),
+    },
+  };
 }
+
+/** As {@link isolationOf} reads it. */
+function isolationIds({ isolated, namespaceHasPolicies, tenant }: RememberedIsolation): Record<string, string> {
+  return {
+    [`${prefix}isolated`]: String(isolated),
+    [`${prefix}namespace-policies`]: String(namespaceHasPolicies),
+    ...(tenant === undefined ? {} : { [`${prefix}tenant`]: tenant }),
+  };
+}
+
+const isolationKeys = ["isolated", "namespace-policies", "tenant"].map((key) => prefix + key);
 
 /** Writes down what is known of the pods' isolation; undefined when it stands there already. */
 export function rememberIsolation(
@@ -94,16 +117,10 @@ export function rememberIsolation(
     const port = portOf(row);
     const isolation = port === undefined ? undefined : known(port);
     if (isolation === undefined) continue;
-    const { [`${prefix}isolated`]: _isolated, [`${prefix}tenant`]: _tenant, ...others } = row.external_ids;
-    const ids = {
-      ...others,
-      [`${prefix}isolated`]: String(isolation.isolated),
-      ...(isolation.tenant === undefined ? {} : { [`${prefix}tenant`]: isolation.tenant }),
-    };
-    const isSame =
-      row.external_ids[`${prefix}isolated`] === ids[`${prefix}isolated`] &&
-      row.external_ids[`${prefix}tenant`] === ids[`${prefix}tenant`];
-    if (!isSame) transaction.update("Interface", row._uuid, { external_ids: ids });
+    const wanted = isolationIds(isolation);
+    if (isolationKeys.every((key) => row.external_ids[key] === wanted[key])) continue;
+    const others = Object.entries(row.external_ids).filter(([key]) => !isolationKeys.includes(key));
+    transaction.update("Interface", row._uuid, { external_ids: { ...Object.fromEntries(others), ...wanted } });
   }
   return transaction.size === 0 ? undefined : transaction;
 }
@@ -122,6 +139,11 @@ function prefixes(text: string): Cidr[] {
       return [];
     }
   });
+}
+
+/** The pod of a port, as facts are asked about it. */
+export function podKeyOf({ namespace, name, uid }: PodPort): PodKey {
+  return { name: `${namespace}/${name}`, uid };
 }
 
 /** Every pod port in the database. */

@@ -12,7 +12,7 @@ import {
   type ValidAttachment,
 } from "@beyondfabric/cni";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { routerMac, type LocalPort, type Segment } from "@beyondfabric/datapath";
+import { routerMac, type LocalPort, type PodKey, type Segment } from "@beyondfabric/datapath";
 import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
 import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import type { Logger } from "../log.ts";
@@ -25,6 +25,7 @@ import {
   hostInterfaceName,
   insertPodPort,
   localPortOf,
+  podKeyOf,
   podPorts,
   PortNumbers,
   type PodPort,
@@ -92,8 +93,8 @@ export interface AttachmentServiceOptions {
   readonly facts: {
     setLocalPort(port: LocalPort): void;
     removeLocalPort(ofport: number): void;
-    isTracked(uid: string): boolean;
-    recall(port: { readonly pod: string; readonly uid: string }, isolation: RememberedIsolation): void;
+    isTracked(pod: PodKey): boolean;
+    recall(pod: PodKey, isolation: RememberedIsolation): void;
   };
   /** Why the node cannot take pods; empty when it can. */
   readonly notReady: () => readonly string[];
@@ -138,7 +139,7 @@ export class AttachmentService implements Attachments {
       this.#ports.set(keyOf(port), port);
       this.#numbers.reserve(port.ofport);
       if (port.isolation !== undefined) {
-        this.#options.facts.recall({ pod: `${port.namespace}/${port.name}`, uid: port.uid }, port.isolation);
+        this.#options.facts.recall(podKeyOf(port), port.isolation);
       }
       this.#options.facts.setLocalPort(this.#localPort(port));
       if (this.#options.networks.isPhysical(port.subnet)) this.#options.networks.restore(residentOf(port));
@@ -156,7 +157,7 @@ export class AttachmentService implements Attachments {
     const segment = this.#options.networks.segmentOf(port.subnet);
     this.#segments.set(keyOf(port), segment);
     // Policies that select the pod are in force before its port is up, and so is not knowing whether any does.
-    return localPortOf(port, this.#options.facts.isTracked(port.uid), segment);
+    return localPortOf(port, this.#options.facts.isTracked(podKeyOf(port)), segment);
   }
 
   /**

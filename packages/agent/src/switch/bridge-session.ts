@@ -71,6 +71,7 @@ export interface VerdictReading {
   readonly id: number;
   readonly packets: bigint;
   readonly bytes: bigint;
+  readonly flow: Flow;
 }
 
 const sliceSize = 200;
@@ -368,7 +369,7 @@ export class BridgeSession {
 function readingOf({ flow, statistics }: FlowEntry): VerdictReading | undefined {
   const id = decodeCookie(flow.cookie)?.id;
   if (id === undefined) return undefined;
-  return { id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n };
+  return { id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n, flow };
 }
 
 function meterMod(command: "add" | "modify" | "delete", meter: number, rate: number): Message {

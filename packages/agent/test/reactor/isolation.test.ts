@@ -227,7 +227,10 @@ describe("isolation in a real switch", () => {
   });
 
   it("keeps tenants apart before any policy, and follows a change of tenant at once", async () => {
-    const shop = { name: "shop", labels: node.view.identityOf("client")!.namespace.labels } as const;
+    const shop = {
+      name: "shop",
+      labels: node.view.identityOf({ name: "shop/client", uid: "client" })!.namespace.labels,
+    } as const;
     const bank = { name: "bank", labels: shop.labels };
     type Namespace = Parameters<typeof node.view.setNamespace>[0];
     node.view.setNamespace({ ...(bank as Namespace), tenant: "bank" });
