@@ -1,14 +1,15 @@
 /** BeyondFabric: the real agent, its own API server, pods attached by CNI, the whole decision made for every flow. */
 import { BenchApiServer } from "../cluster/api-server.ts";
-import { clusterFoundation, clusterGrowth, type Manifest } from "../cluster/recorded.ts";
+import { policyManifest } from "../cluster/policies.ts";
+import { clusterFoundation, clusterGrowth, namespaceName, type Manifest } from "../cluster/recorded.ts";
 import { inNamespace, run, until, type Site } from "../environment/site.ts";
 import { Switch } from "../environment/switch.ts";
 import { layCable, underlayAddress, underlayPrefix } from "../environment/wire.ts";
 import { formatAddress } from "../traffic/frame.ts";
 import { measureTraffic } from "../traffic/measure.ts";
 import { returningFlows, type Variation } from "../traffic/plan.ts";
-import { AgentNode, type AgentLimits, type AttachedPod } from "./agent-node.ts";
-import type { Contender, Setting } from "./contender.ts";
+import { AgentNode, containerIdOf, type AgentLimits, type ApiPod, type AttachedPod } from "./agent-node.ts";
+import { PODS_PER_NODE, type Contender, type Setting } from "./contender.ts";
 
 const MANAGEMENT = ["172.31.254.1", "172.31.254.2"] as const;
 const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
@@ -16,8 +17,6 @@ const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
 const FILL_RATE = 4000;
 /** A pair that comes back gets an entry there and one for the way back. */
 const entriesPerPair = 2;
-/** Pods on each recorded node. */
-const PODS_PER_NODE = 30;
 
 /** A switch's namespace with the addresses of a node: management on the loopback, `eth1` with nobody at its other end. */
 async function loneSwitch(site: Site, purpose: string): Promise<Switch> {
@@ -60,9 +59,10 @@ export const beyondFabric: Contender = {
       setting.pods.map(({ name }) => name),
       "IPv4 and IPv6",
     );
-    const pods = setting.pods.map(({ name }, at) => agent.attach(name, namespaces[at]!));
+    const inApi = await publish(api, setting, "bench-1");
+    const pods = setting.pods.map(({ name }, at) => agent.attach(name, namespaces[at]!, inApi[at]));
     // Without them it would not be known what isolates the pods, and their packets would wait for it.
-    await api.load(pods.map((pod) => podObject(pod, agent.name)));
+    if (setting.services === undefined) await api.load(pods.map((pod) => podObject(pod, agent.name)));
     allowSources(own, pods[0]!, setting.sources);
     for (const pod of pods) pinRouter(pod);
     if (setting.idlePorts > 0) await own.addIdlePorts(setting.idlePorts);
@@ -71,6 +71,7 @@ export const beyondFabric: Contender = {
       contender: beyondFabric.name,
       switch: own,
       pods,
+      api,
       macTowards: (from) => (from as AttachedPod).routerMac,
       controllerCpu: () => agent.cpu(),
       controllerMemory: () => agent.memory(),
@@ -80,7 +81,7 @@ export const beyondFabric: Contender = {
           for (const [at, pod] of pods.entries()) {
             if (at === 0) continue;
             agent.detach(pod);
-            pods[at] = agent.attach(pod.name, pod.namespace);
+            pods[at] = agent.attach(pod.name, pod.namespace, pod.inApi);
             pinRouter(pods[at]);
           }
           await agent.deleteVerdicts();
@@ -259,7 +260,7 @@ async function attachOnWire(agent: AgentNode, name: string, namespace: string, u
   const deadline = performance.now() + 30_000;
   for (;;) {
     try {
-      return agent.attach(name, namespace, uid);
+      return agent.attach(name, namespace, { namespace: "bench-0", uid });
     } catch (error) {
       if (performance.now() > deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, 500));
@@ -293,6 +294,26 @@ function pinRouter(pod: AttachedPod): void {
   if (gateway === undefined) throw new Error(`pod ${pod.name} has no default route: ${routes}`);
   const neighbour = ["neigh", "replace", gateway, "lladdr", pod.routerMac, "dev", pod.interface, "nud", "permanent"];
   run(["ip", "-n", pod.namespace, ...neighbour]);
+}
+
+/** Writes the policies, and the pods that they are about, of which no address is known yet. */
+async function publish(api: BenchApiServer, setting: Setting, nodeName: string): Promise<(ApiPod | undefined)[]> {
+  await api.load((setting.policies ?? []).map(policyManifest));
+  if (setting.services === undefined) return setting.pods.map(() => undefined);
+  const places = setting.pods.map(({ name }, at) => ({
+    name: containerIdOf(name),
+    ...(setting.services?.[at] ?? { namespace: namespaceName(0), app: "of-no-service" }),
+  }));
+  await api.load(
+    places.map(({ name, namespace, app }) => ({
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace, labels: { app } },
+      spec: { nodeName, containers: [{ name: "main", image: "registry.example/pause:1" }] },
+    })),
+  );
+  const uids = new Map([...new Set(places.map(({ namespace }) => namespace))].map((each) => [each, api.podUids(each)]));
+  return places.map(({ name, namespace }) => ({ namespace, uid: uids.get(namespace)!.get(name)! }));
 }
 
 /** The pod as its kubelet publishes it: a static one, which the runtime knew by a UID of its own before the API had it. */

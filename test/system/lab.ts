@@ -125,6 +125,29 @@ export class Lab {
     return run("kubectl", ["--kubeconfig", this.#kubeconfig, ...args]);
   }
 
+  /**
+   * `kubectl proxy`: requests through it are not slowed down, as kubectl's own are (five a second).
+   * @returns where it listens, and what ends it
+   */
+  async proxy(): Promise<{ readonly url: string; stop(): void }> {
+    const child = spawn("kubectl", ["--kubeconfig", this.#kubeconfig, "proxy", "--port=0"]);
+    let said = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => (said += text));
+    }
+    try {
+      const url = await until("kubectl proxy listens", async () => {
+        if (child.exitCode !== null) throw new Error(`kubectl proxy ended: ${said}`);
+        const at = /Starting to serve on (\S+)/.exec(said)?.[1];
+        return at === undefined ? undefined : `http://${at}`;
+      });
+      return { url, stop: () => child.kill("SIGTERM") };
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
+    }
+  }
+
   async mustKubectl(...args: string[]): Promise<string> {
     const outcome = await this.kubectl(...args);
     if (outcome.code !== 0) throw new Error(`kubectl ${args.join(" ")}: ${outcome.stderr}${outcome.stdout}`);
