@@ -141,8 +141,10 @@ export class FabricNode {
       onTooLarge: (packet, port) => this.#answerTooLarge(packet, port),
     });
     this.#view.onTracking((port) => {
+      // A pod that nothing isolates any more stays tracked until the verdicts for that are written ahead of it.
+      const send = (key: string, frame: Buffer): void => this.#reactor.write(key, frame);
       void this.#session
-        .replacePod(port)
+        .replacePod(port, port.tracked ? undefined : send)
         .catch((error: unknown) => logger.warn({ err: error }, "entries of a pod not replaced yet"));
       this.#convergence.soon();
     });

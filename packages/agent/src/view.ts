@@ -278,18 +278,20 @@ export class View implements Facts {
       port.uid === "" ? port.pod === fullName : port.uid === uid || port.uid === staticUid,
     );
     for (const port of ports) addKeysOf(port, keys);
-    this.#trackAgain(ports);
+    const freed = this.#trackAgain(ports);
     this.#changed(keys);
+    this.#free(freed);
   }
 
   #namespaceChanged(name: string, hadTenants: boolean): void {
     const ports = [...this.#localPorts.values()].filter((port) => namespaceNameOf(podOf(port)) === name);
-    this.#trackAgain(ports);
+    const freed = this.#trackAgain(ports);
     const keys = new Set<FactKey>([`namespace:${name}`]);
     // Whether anything isolates a pod is known only when its namespace is.
     for (const port of ports) addKeysOf(port, keys);
     if (hadTenants !== this.hasTenants) keys.add("tenants");
     this.#changed(keys);
+    this.#free(freed);
   }
 
   #policiesChanged(versions: readonly NetworkPolicy[]): void {
@@ -302,21 +304,32 @@ export class View implements Facts {
           namespace === namespaceNameOf(key) && (labels === undefined || podSelector.matches(labels)),
       );
     });
-    this.#trackAgain(ports);
+    const freed = this.#trackAgain(ports);
     const keys = new Set<FactKey>();
     for (const port of ports) addKeysOf(port, keys);
     this.#changed(keys);
+    this.#free(freed);
   }
 
-  /** Tells of the ports whose pods are isolated now and were not, or the other way round. */
-  #trackAgain(ports: readonly LocalPort[]): void {
+  /**
+   * Tells of the ports whose pods are isolated now, and gives back those whose pods are not any more: these are told of by
+   * {@link #free} when the verdicts about them are on their way, so that packets find either the old entries or the new.
+   */
+  #trackAgain(ports: readonly LocalPort[]): readonly LocalPort[] {
+    const freed: LocalPort[] = [];
     for (const port of ports) {
       const tracked = this.isTracked(podOf(port));
       if (tracked === port.tracked) continue;
       const changed = { ...port, tracked };
       this.#localPorts.set(port.ofport, changed);
-      for (const listener of this.#trackingListeners) listener(changed);
+      if (!tracked) freed.push(changed);
+      else for (const listener of this.#trackingListeners) listener(changed);
     }
+    return freed;
+  }
+
+  #free(ports: readonly LocalPort[]): void {
+    for (const port of ports) for (const listener of this.#trackingListeners) listener(port);
   }
 
   /** From now on what is not listed does not exist. */
@@ -326,8 +339,9 @@ export class View implements Facts {
     this.#findStrays();
     this.#recalled.clear();
     this.#recalledNamespaces.clear();
-    this.#trackAgain([...this.#localPorts.values()]);
+    const freed = this.#trackAgain([...this.#localPorts.values()]);
     this.#changed(new Set(["complete"]));
+    this.#free(freed);
   }
 
   setSubnets(subnets: readonly SubnetFact[]): void {
@@ -448,8 +462,9 @@ export class View implements Facts {
       this.#localSources.set(prefix, endpoint);
       keys.add("sources");
     }
-    this.#trackAgain([port]);
+    const freed = this.#trackAgain([port]);
     this.#changed(keys);
+    this.#free(freed);
   }
 
   removeLocalPort(ofport: number): void {

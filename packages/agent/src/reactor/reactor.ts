@@ -45,7 +45,7 @@ import { packetInView, resumeView, type Flow, type PacketInView, type RegisterPa
 import type { Ip } from "@beyondfabric/packet";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { Admission } from "./admission.ts";
-import { WriteQueue } from "./write-queue.ts";
+import { WriteQueue, type WriteClass } from "./write-queue.ts";
 import { ReactorCounters } from "./counters.ts";
 import { answerTo, questionOf, trackedPacketOf } from "./question.ts";
 
@@ -327,10 +327,15 @@ export class Reactor {
     return verdictEntries(decision, question, id, { label: labelOf(this.#life, label), groups });
   }
 
-  #delete(flows: readonly Flow[]): void {
+  /** A flow-mod about an entry that is no verdict's, behind those about verdicts that are revoked now. */
+  write(key: string, frame: Buffer): void {
+    this.#writes.push(key, frame, "revocation");
+  }
+
+  #delete(flows: readonly Flow[], kind: WriteClass): void {
     for (const flow of flows) {
       const { key, frame } = flowModOf("delete_strict", flow);
-      this.#writes.push(key, frame, "revocation");
+      this.#writes.push(key, frame, kind);
     }
   }
 
@@ -402,12 +407,18 @@ export class Reactor {
     this.counters.revoked++;
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
       const before = this.#entriesOf(verdict);
+      const was = verdict.decision.guard;
       if (this.verdicts.findCube(verdict.question, decision) === verdict) {
         this.verdicts.update(verdict, decision);
         const after = this.#entriesOf(verdict);
         const kept = new Set(after.map(flowKey));
-        this.#delete(before.filter((flow) => !kept.has(flowKey(flow))));
+        const old = before.filter((flow) => !kept.has(flowKey(flow)));
+        // Entries for tracked packets and for others do not disturb each other: the old kind goes last, so that packets find
+        // an entry whether the switch tracks their pod already, or still.
+        const changesKind = (decision.guard === undefined) !== (was === undefined);
+        if (!changesKind) this.#delete(old, "revocation");
         for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, "revocation");
+        if (changesKind) this.#delete(old, "grant");
         return;
       }
     }
@@ -595,7 +606,10 @@ export class Reactor {
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
   revalidateAll(): void {
     if (this.#facts.complete) {
-      this.#delete([...this.#inherited.values()].filter((flow) => !this.#isCurrent(flow)));
+      this.#delete(
+        [...this.#inherited.values()].filter((flow) => !this.#isCurrent(flow)),
+        "revocation",
+      );
       this.#inherited.clear();
     }
     for (const verdict of Array.from(this.verdicts.values())) this.#revalidate(verdict);
