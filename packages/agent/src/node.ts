@@ -132,7 +132,7 @@ export class FabricNode {
         coalesceMilliseconds: 2,
         entriesPerSecond: 50,
       },
-      sink: { send: (frame) => this.#session.send(frame) },
+      sink: { send: (frame) => this.#session.send(frame), taken: () => this.#session.taken() },
       now: () => performance.now(),
       firstId: randomInt(1, 2 ** 32),
       life: randomInt(1, maxLife),
@@ -141,10 +141,8 @@ export class FabricNode {
       onTooLarge: (packet, port) => this.#answerTooLarge(packet, port),
     });
     this.#view.onTracking((port) => {
-      // A pod that nothing isolates any more stays tracked until the verdicts for that are written ahead of it.
-      const send = (key: string, frame: Buffer): void => this.#reactor.write(key, frame);
       void this.#session
-        .replacePod(port, port.tracked ? undefined : send)
+        .replacePod(port)
         .catch((error: unknown) => logger.warn({ err: error }, "entries of a pod not replaced yet"));
       this.#convergence.soon();
     });

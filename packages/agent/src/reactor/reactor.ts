@@ -65,6 +65,8 @@ export interface ReactorLimits {
 /** Where frames go; several sends of one turn leave in one write. */
 export interface FrameSink {
   send(frame: Buffer): void;
+  /** Resolves when the switch has taken everything that was sent; absent: writes are not paced by it. */
+  taken?(): Promise<void>;
 }
 
 /**
@@ -156,7 +158,12 @@ export class Reactor {
     this.#listening = options.listening ?? (() => undefined);
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
     this.#admission = new Admission(options.limits.entriesPerSecond);
-    this.#writes = new WriteQueue((frame) => this.#sink.send(frame), options.limits.coalesceMilliseconds);
+    const { sink, limits } = options;
+    this.#writes = new WriteQueue(
+      (frame) => sink.send(frame),
+      limits.coalesceMilliseconds,
+      sink.taken === undefined ? undefined : () => sink.taken!(),
+    );
   }
 
   get heldCount(): number {
@@ -327,9 +334,13 @@ export class Reactor {
     return verdictEntries(decision, question, id, { label: labelOf(this.#life, label), groups });
   }
 
-  /** A flow-mod about an entry that is no verdict's, behind those about verdicts that are revoked now. */
-  write(key: string, frame: Buffer): void {
-    this.#writes.push(key, frame, "revocation");
+  /**
+   * A flow-mod about an entry that is no verdict's.
+   * @param when `now`, or behind those about verdicts that are revoked now
+   */
+  write(key: string, frame: Buffer, when: "now" | "behind"): void {
+    if (when === "now") this.#writes.sendNow(key, frame);
+    else this.#writes.push(key, frame, "revocation");
   }
 
   #delete(flows: readonly Flow[], kind: WriteClass): void {

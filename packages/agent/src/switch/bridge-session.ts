@@ -131,6 +131,11 @@ export class BridgeSession {
     if (this.#channel.connected) this.#channel.send(frame);
   }
 
+  /** Resolves when the switch has taken everything that was sent (OpenFlow 1.5, section 7.3.7). */
+  async taken(): Promise<void> {
+    if (this.#channel.connected) await this.#channel.barrier();
+  }
+
   /** Sets what the constant entries are made of, and repairs the switch if anything differs. */
   setBase(base: BaseFacts): void {
     const before = JSON.stringify(this.#base);
@@ -156,26 +161,23 @@ export class BridgeSession {
     this.#pods.set(port.ofport, port);
     if (!this.#channel.connected || this.#base === undefined) return;
     if (this.metered) this.#channel.send(meterMod("add", port.ofport, this.#options.limits.perPort));
-    for (const flow of [...this.#podFlows(port), ...this.#announcementsFor(port)]) {
-      this.#channel.send(flowModFrame("add", flow, 0));
-    }
+    for (const flow of this.#podFlows(port)) this.#write("add", flow, "now");
+    for (const flow of this.#announcementsFor(port)) this.#channel.send(flowModFrame("add", flow, 0));
     await this.#channel.barrier();
   }
 
   /**
-   * Writes the entries of a pod that changed over the old ones, and removes what is no longer there.
-   * @param send how the flow-mods go, given the key of the entry that each is about; at once without it
+   * Writes the entries of a pod that changed over the old ones, and removes what is no longer there. A pod that nothing
+   * isolates any more stays tracked until the verdicts for that, which are on their way, are written ahead of it.
    */
-  async replacePod(
-    port: LocalPort,
-    send: (key: string, frame: Buffer) => void = (_, frame) => this.#channel.send(frame),
-  ): Promise<void> {
+  async replacePod(port: LocalPort): Promise<void> {
     const before = this.#pods.get(port.ofport);
     this.#pods.set(port.ofport, port);
     if (!this.#channel.connected || this.#base === undefined) return;
     const { remove, write } = reconcile(this.#podFlows(port), before === undefined ? [] : this.#podFlows(before));
-    for (const flow of write) send(flowKey(flow), flowModFrame("add", flow, 0));
-    for (const flow of remove) send(flowKey(flow), flowModFrame("delete_strict", flow, 0));
+    const when = before?.tracked === true && !port.tracked ? "behind" : "now";
+    for (const flow of write) this.#write("add", flow, when);
+    for (const flow of remove) this.#write("delete_strict", flow, when);
     await this.#channel.barrier();
   }
 
@@ -189,9 +191,14 @@ export class BridgeSession {
     if (port === undefined) return;
     this.#pods.delete(ofport);
     if (!this.#channel.connected) return;
-    for (const flow of this.#podFlows(port)) this.#channel.send(flowModFrame("delete_strict", flow, 0));
+    for (const flow of this.#podFlows(port)) this.#write("delete_strict", flow, "now");
     for (const flow of this.#announcementsFor(port)) this.#channel.send(flowModFrame("add", flow, 0));
     if (this.metered) this.#channel.send(meterMod("delete", ofport, 0));
+  }
+
+  /** By the queue of the verdicts, in which something older about the same entry may wait. */
+  #write(command: "add" | "delete_strict", flow: Flow, when: "now" | "behind"): void {
+    this.#options.reactor.write(flowKey(flow), flowModFrame(command, flow, 0), when);
   }
 
   /** Every entry of the bridge with its counters. */

@@ -72,7 +72,7 @@ export class IsolatedNode {
     this.reactor = new Reactor({
       facts: this.view,
       limits,
-      sink: { send: (frame) => this.session.send(frame) },
+      sink: { send: (frame) => this.session.send(frame), taken: () => this.session.taken() },
       now: () => performance.now(),
       life,
       onUndecodable: (error) => {
@@ -89,8 +89,7 @@ export class IsolatedNode {
       onReady: () => {},
       onLost: () => {},
     });
-    const write = (key: string, frame: Buffer): void => this.reactor.write(key, frame);
-    this.view.onTracking((port) => void this.session.replacePod(port, port.tracked ? undefined : write));
+    this.view.onTracking((port) => void this.session.replacePod(port));
     this.view.onChange((keys) => this.reactor.factsChanged(keys));
   }
 

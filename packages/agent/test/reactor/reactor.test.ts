@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { verdictCode } from "@beyondfabric/datapath";
 import { LabelSet } from "@beyondfabric/kube";
+import { encodeMessage } from "@beyondfabric/openflow";
 import { parseCidr } from "@beyondfabric/packet";
+import { parseNetworkPolicy } from "@beyondfabric/policy";
 import { Reactor } from "../../src/reactor/reactor.ts";
 import { View } from "../../src/view.ts";
 import { packetIn, RecordingSwitch } from "./recording-switch.ts";
@@ -38,6 +40,16 @@ function node(): { view: View; reactor: Reactor; ovs: RecordingSwitch; clock: { 
   return { view, reactor, ovs, clock };
 }
 
+/** What was written about entries since the last call: `add tracked`, and so on; the write that tracks the pod is named. */
+function written(ovs: RecordingSwitch): string[] {
+  return ovs.messages.splice(0).flatMap((message) => {
+    if (message.type !== "flow_mod") return [];
+    const standing = message.flow.match.find((field) => field.field === "reg8");
+    if (standing === undefined || !("value" in standing)) return [];
+    return [`${message.command} ${standing.value === 0n ? "untracked" : "tracked"}`];
+  });
+}
+
 const db = { namespace: "shop", name: "db", uid: "d", node: "node-2", addresses: ["10.244.2.5"], created: 0 };
 const toDb = packetIn({ from: "pod", source: "10.244.1.5", destination: "10.244.2.5" });
 
@@ -49,6 +61,37 @@ test("an allowed first packet is resumed in the same turn, behind the entries th
   reactor.onPacketIn(toDb);
   assert.deepStrictEqual(ovs.take(), [`resume ${verdictCode.tunnel}`]);
   assert.equal(reactor.counters.repeated, 1);
+});
+
+test("when a pod begins or ceases to be isolated the new kind of entries comes before the old kind goes", async () => {
+  const { view, reactor, ovs } = node();
+  const order: string[] = [];
+  view.onTracking(({ tracked }) => order.push(`${tracked ? "tracked" : "free"} ${written(ovs).join()}`));
+  view.setPod(db);
+  view.setIdentity({ uid: "d", namespace: "shop", name: "db", node: "node-2", labels: LabelSet.empty, ports: [] });
+  reactor.onPacketIn(toDb);
+  written(ovs);
+  const settle = async (): Promise<void> => {
+    do await new Promise((resolve) => setTimeout(resolve, 5));
+    while (reactor.pendingWrites > 0);
+  };
+  const metadata = { namespace: "shop", name: "out" };
+  const spec = { podSelector: {}, policyTypes: ["Egress"], egress: [{}] };
+  view.setPolicy(parseNetworkPolicy({ metadata, spec }).policy!);
+  await settle();
+  const isolating = written(ovs);
+  assert.deepEqual(order.splice(0), ["tracked "]);
+  assert.ok(isolating.includes("delete_strict untracked"), isolating.join());
+  assert.ok(isolating.lastIndexOf("add tracked") < isolating.indexOf("delete_strict untracked"), isolating.join());
+  view.removePolicy("shop", "out");
+  reactor.write("mark", encodeMessage({ type: "barrier_request" }, 1), "behind");
+  await settle();
+  assert.deepEqual(order, ["free "]);
+  const kinds = ovs.messages.flatMap((message) =>
+    message.type === "barrier_request" ? ["mark"] : message.type === "flow_mod" ? [message.command] : [],
+  );
+  assert.equal(kinds.lastIndexOf("add") < kinds.indexOf("mark"), true, kinds.join());
+  assert.equal(kinds.indexOf("delete_strict") > kinds.indexOf("mark"), true, kinds.join());
 });
 
 test("a packet whose peer is unknown waits, goes on when the peer appears, and no more than a port's share wait", () => {

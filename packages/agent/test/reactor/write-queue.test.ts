@@ -59,6 +59,46 @@ describe("queued writes", () => {
     );
   });
 
+  it("wait for a switch that is slow, and what changes meanwhile is written once, in its place", async () => {
+    const sent: string[] = [];
+    let take = (): void => {};
+    const taken = (): Promise<void> => new Promise((resolve) => (take = resolve));
+    const queue = new WriteQueue((frame) => sent.push(frame.toString()), never, taken);
+    queue.push("a", Buffer.from("a1"), "revocation");
+    await turn();
+    assert.deepEqual(sent.splice(0), ["a1"]);
+    for (const text of ["a2", "b1", "a3"]) queue.push(text[0]!, Buffer.from(text), "revocation");
+    for (let turns = 0; turns < 5; turns++) await turn();
+    assert.deepEqual(sent, [], "nothing goes before the switch has taken what went");
+    queue.sendNow("c", Buffer.from("c1"));
+    assert.deepEqual(sent.splice(0), ["c1"], "but what may not wait does");
+    take();
+    for (let turns = 0; turns < 5; turns++) await turn();
+    assert.deepEqual(sent, ["a3", "b1"]);
+    take();
+    await drained(queue);
+  });
+
+  it("go on when the switch that should have taken them is gone", async () => {
+    const sent: string[] = [];
+    let lose = (_: Error): void => {};
+    const taken = (): Promise<void> => new Promise((_, reject) => (lose = reject));
+    const queue = new WriteQueue((frame) => sent.push(frame.toString()), never, taken);
+    queue.push("a", Buffer.from("a"), "revocation");
+    await turn();
+    const loseFirst = lose;
+    queue.clear();
+    queue.push("b", Buffer.from("b"), "revocation");
+    await turn();
+    loseFirst(new Error("the connection ended"));
+    queue.push("c", Buffer.from("c"), "revocation");
+    for (let turns = 0; turns < 5; turns++) await turn();
+    assert.deepEqual(sent, ["a", "b"]);
+    lose(new Error("the connection ended"));
+    await drained(queue);
+    assert.deepEqual(sent, ["a", "b", "c"]);
+  });
+
   it("leave the switch with the latest write about each entry", async () => {
     const kind = fc.constantFrom<WriteClass | "now">("revocation", "grant", "now");
     await fc.assert(
