@@ -38,7 +38,6 @@ export function exampleFlows(): Flow[] {
       uid: "1",
       tracked: false,
     },
-    gateways,
     true,
   );
   const host = podFlows(
@@ -51,12 +50,10 @@ export function exampleFlows(): Flow[] {
       uid: "2",
       tracked: false,
     },
-    gateways,
     true,
   );
   const isolated = podFlows(
     { ofport: 102, mac: "0a:58:0a:f4:01:06", addresses: ["10.244.1.6"], pod: "shop/cart", uid: "3", tracked: true },
-    gateways,
     true,
   );
   const about = (source: string, destination: string): Settled["cube"] => ({

@@ -52,6 +52,7 @@ function render(): string {
     "```",
     "classify -> spoof-guard -> arp-nd -> nd-reply        (what a pod says in its own name; ARP and ND end here)",
     "classify -> spoof-guard -> arp-nd -> bridge               (ARP and ND of a pod on a wire)",
+    "classify -> spoof-guard -> spoofed                        (what a pod may not say)",
     "classify -> bridge                                        (ARP and ND from a wire)",
     "classify -> spoof-guard -> track -> dispatch -> egress -> forward -> deliver   (from a pod)",
     "classify -> track -> dispatch -> egress -> forward -> deliver                  (from the node)",

@@ -34,6 +34,14 @@ export type {
   WireFact,
 } from "./facts.ts";
 export { baseFlows, routerAddress, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
+export {
+  forgeryMeter,
+  forgeryOf,
+  forgeryReasons,
+  isForgery,
+  type Forgery,
+  type ForgeryReason,
+} from "./features/forgery.ts";
 export { linkLocal } from "./features/link-local.ts";
 export { missPort } from "./features/miss.ts";
 export { podFlows } from "./features/pod.ts";

@@ -3,9 +3,11 @@ import type { MatchField } from "@beyondfabric/openflow";
 import { ipFamily, ipToBigInt, macToBigInt, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 
 export const etherType = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const;
-export const protocol = { icmpv6: 58 } as const;
+export const protocol = { udp: 17, icmpv6: 58 } as const;
+export const routerAdvertisement = 134;
 export const neighbourSolicitation = 135;
 export const neighbourAdvertisement = 136;
+export const redirect = 137;
 
 /** An ICMPv6 message of a type, code 0. */
 export function icmpv6(type: number): MatchField[] {

@@ -19,6 +19,7 @@ import {
   flowModFor,
   flowModOf,
   isGuardedFlow,
+  isForgery,
   isTooLarge,
   judgePacket,
   labelOf,
@@ -93,6 +94,8 @@ export interface ReactorOptions {
   readonly onUndecodable?: (error: unknown) => void;
   /** A packet that is too large for its way, whole, from the port that sent it. */
   readonly onTooLarge?: (packet: Buffer, port: number) => void;
+  /** What a pod said under a false name, from the port that sent it; valid until this returns. */
+  readonly onForgery?: (frame: Buffer, port: number) => void;
 }
 
 /** Counters of one verdict's entry, as the switch gives them. */
@@ -121,6 +124,7 @@ export class Reactor {
   readonly #writes: WriteQueue;
   readonly #onUndecodable: (error: unknown) => void;
   readonly #onTooLarge: (packet: Buffer, port: number) => void;
+  readonly #onForgery: (frame: Buffer, port: number) => void;
   readonly #life: number;
   readonly #listening: (question: Question, packet: TrackedPacket) => ListeningEnd;
   /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
@@ -138,6 +142,7 @@ export class Reactor {
     this.#now = options.now;
     this.#onUndecodable = options.onUndecodable ?? (() => {});
     this.#onTooLarge = options.onTooLarge ?? (() => {});
+    this.#onForgery = options.onForgery ?? (() => {});
     this.#life = options.life ?? 0;
     this.#listening = options.listening ?? (() => undefined);
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
@@ -161,6 +166,10 @@ export class Reactor {
       if (isTooLarge(view.userdata)) {
         this.counters.tooLarge++;
         this.#onTooLarge(view.packet, view.inPort());
+        return;
+      }
+      if (isForgery(view.userdata)) {
+        this.#onForgery(view.packet, view.inPort());
         return;
       }
       const port = missPort(view.userdata);

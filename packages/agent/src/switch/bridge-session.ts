@@ -15,6 +15,7 @@ import {
   reconcile,
   segmentPort,
   tables,
+  forgeryMeter,
   tooLargeMeter,
   type BaseFacts,
   type LocalPort,
@@ -30,7 +31,6 @@ import {
   type MultipartRequestBody,
 } from "@beyondfabric/openflow";
 import { Channel } from "@beyondfabric/openflow/channel";
-import type { Ip } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Reactor } from "../reactor/reactor.ts";
@@ -47,6 +47,9 @@ const wireMeters = [
   [tooLargeMeter, 100],
   [neighbourMeter, 1000],
 ] as const;
+
+/** Frames per second of pods under false names that the agent looks at; all of them are counted. */
+const forgeriesPerSecond = 50;
 
 export interface BridgeSessionOptions {
   readonly runDirectory: string;
@@ -212,10 +215,9 @@ export class BridgeSession {
   /** Packets that each port sent under a name that is not its own, by port number. */
   async spoofed(): Promise<Map<number, bigint>> {
     const counts = new Map<number, bigint>();
-    for (const { flow, statistics } of await this.#entriesOf("pod", tables["spoof-guard"].id)) {
+    for (const { flow, statistics } of await this.#entriesOf("pod", tables.spoofed.id)) {
       const port = decodeCookie(flow.cookie)?.id;
-      if (port === undefined || flow.instructions.length > 0) continue;
-      counts.set(port, (counts.get(port) ?? 0n) + (statistics.packets ?? 0n));
+      if (port !== undefined) counts.set(port, statistics.packets ?? 0n);
     }
     return counts;
   }
@@ -313,6 +315,7 @@ export class BridgeSession {
       wanted.set(this.#base.ports.host, limits.tunnel);
       for (const { segment } of this.#base.wires ?? []) wanted.set(segmentPort(segment), limits.tunnel);
     }
+    if (this.metered) wanted.set(forgeryMeter, forgeriesPerSecond);
     if (this.metered && (this.#base?.wires ?? []).length > 0)
       for (const [meter, rate] of wireMeters) wanted.set(meter, rate);
     const present = new Set<number>();
@@ -357,11 +360,7 @@ export class BridgeSession {
   }
 
   #podFlows(port: LocalPort): Flow[] {
-    return podFlows(port, this.#gateways(), this.metered);
-  }
-
-  #gateways(): readonly Ip[] {
-    return this.#base?.gateways ?? [];
+    return podFlows(port, this.metered);
   }
 }
 
