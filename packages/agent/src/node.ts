@@ -138,6 +138,7 @@ export class FabricNode {
       listening: (question, packet) => listeners.endOf(question, packet),
       onUndecodable: (error) => logger.warn({ err: error }, "a packet-in could not be read"),
       onTooLarge: (packet, port) => this.#answerTooLarge(packet, port),
+      onAnnouncement: (frame, port) => this.#attachments.announced(frame, port),
       onForgery: (frame, port) => this.#forgeries.seen(frame, port),
     });
     this.#view.onTracking((port) => {

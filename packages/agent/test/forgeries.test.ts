@@ -18,7 +18,7 @@ const port: PodPort = {
   ofport: 100,
   mtu: 1450,
   created: 0,
-  allowedSources: [],
+  held: [],
   claimed: false,
 };
 

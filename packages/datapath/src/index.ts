@@ -34,6 +34,7 @@ export type {
   WireFact,
 } from "./facts.ts";
 export { baseFlows, routerAddress, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
+export { announcementIn, announcementMeter, isAnnouncement, type Announcement } from "./features/announcement.ts";
 export {
   forgeryMeter,
   forgeryOf,

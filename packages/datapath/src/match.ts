@@ -40,6 +40,15 @@ export function destinationIn(prefix: Cidr | Ip): MatchField[] {
   return addressIn(prefix, "ip_dst", "ipv6_dst");
 }
 
+/** An address in a field that is no IP header's: exact, or by its prefix. */
+export function within(field: "arp_spa" | "arp_tpa" | "nd_target", prefix: Cidr | Ip): MatchField {
+  if (typeof prefix === "string") return { field, value: ipToBigInt(prefix) };
+  const width = prefix.family === 4 ? 32 : 128;
+  const value = ipToBigInt(prefix.address);
+  if (prefix.length === width) return { field, value };
+  return { field, value, mask: ((1n << BigInt(prefix.length)) - 1n) << BigInt(width - prefix.length) };
+}
+
 function addressIn(
   prefix: Cidr | Ip,
   ipv4Field: "ip_src" | "ip_dst",

@@ -19,6 +19,7 @@ import {
   flowModFor,
   flowModOf,
   isGuardedFlow,
+  isAnnouncement,
   isForgery,
   isTooLarge,
   judgePacket,
@@ -96,6 +97,8 @@ export interface ReactorOptions {
   readonly onTooLarge?: (packet: Buffer, port: number) => void;
   /** What a pod said under a false name, from the port that sent it; valid until this returns. */
   readonly onForgery?: (frame: Buffer, port: number) => void;
+  /** What somebody says about an address that pods pass on, from the port it came in by; valid until this returns. */
+  readonly onAnnouncement?: (frame: Buffer, port: number) => void;
 }
 
 /** Counters of one verdict's entry, as the switch gives them. */
@@ -125,6 +128,7 @@ export class Reactor {
   readonly #onUndecodable: (error: unknown) => void;
   readonly #onTooLarge: (packet: Buffer, port: number) => void;
   readonly #onForgery: (frame: Buffer, port: number) => void;
+  readonly #onAnnouncement: (frame: Buffer, port: number) => void;
   readonly #life: number;
   readonly #listening: (question: Question, packet: TrackedPacket) => ListeningEnd;
   /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
@@ -143,6 +147,7 @@ export class Reactor {
     this.#onUndecodable = options.onUndecodable ?? (() => {});
     this.#onTooLarge = options.onTooLarge ?? (() => {});
     this.#onForgery = options.onForgery ?? (() => {});
+    this.#onAnnouncement = options.onAnnouncement ?? (() => {});
     this.#life = options.life ?? 0;
     this.#listening = options.listening ?? (() => undefined);
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
@@ -170,6 +175,10 @@ export class Reactor {
       }
       if (isForgery(view.userdata)) {
         this.#onForgery(view.packet, view.inPort());
+        return;
+      }
+      if (isAnnouncement(view.userdata)) {
+        this.#onAnnouncement(view.packet, view.inPort());
         return;
       }
       const port = missPort(view.userdata);
@@ -343,9 +352,7 @@ export class Reactor {
   factsChanged(keys: ReadonlySet<FactKey>): void {
     for (const key of keys) if (key.startsWith("address:")) this.#absent.delete(key.slice("address:".length));
     const concerned =
-      keys.has("subnets") || keys.has("sources") || keys.has("tenants")
-        ? new Set(this.verdicts.values())
-        : this.verdicts.dependingOn(keys);
+      keys.has("subnets") || keys.has("tenants") ? new Set(this.verdicts.values()) : this.verdicts.dependingOn(keys);
     for (const verdict of concerned) {
       if (this.#lostAnEnd(verdict, keys)) {
         this.counters.revoked++;

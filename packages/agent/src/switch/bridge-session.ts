@@ -15,6 +15,7 @@ import {
   reconcile,
   segmentPort,
   tables,
+  announcementMeter,
   forgeryMeter,
   tooLargeMeter,
   type BaseFacts,
@@ -48,8 +49,14 @@ const wireMeters = [
   [neighbourMeter, 1000],
 ] as const;
 
-/** Frames per second of pods under false names that the agent looks at; all of them are counted. */
-const forgeriesPerSecond = 50;
+/**
+ * Frames per second that the agent looks at: of pods under false names, all of which are counted, and about addresses that
+ * pods pass on.
+ */
+const shownMeters = [
+  [forgeryMeter, 50],
+  [announcementMeter, 100],
+] as const;
 
 export interface BridgeSessionOptions {
   readonly runDirectory: string;
@@ -315,7 +322,7 @@ export class BridgeSession {
       wanted.set(this.#base.ports.host, limits.tunnel);
       for (const { segment } of this.#base.wires ?? []) wanted.set(segmentPort(segment), limits.tunnel);
     }
-    if (this.metered) wanted.set(forgeryMeter, forgeriesPerSecond);
+    if (this.metered) for (const [meter, rate] of shownMeters) wanted.set(meter, rate);
     if (this.metered && (this.#base?.wires ?? []).length > 0)
       for (const [meter, rate] of wireMeters) wanted.set(meter, rate);
     const present = new Set<number>();
@@ -355,6 +362,7 @@ export class BridgeSession {
       return announcementFlows(
         wire,
         members.map(({ ofport }) => ofport).sort((a, b) => a - b),
+        this.metered,
       );
     });
   }

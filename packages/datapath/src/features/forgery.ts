@@ -78,12 +78,12 @@ export function forgeryFlows(): Flow[] {
   ];
 }
 
-/** `userdata` of a frame under a false name: one byte kind (3), one byte format (1). */
-const forgeryUserdata = Uint8Array.of(3, 1);
+/** `userdata` of a frame under a false name: one byte kind (4), one byte format (1). */
+const forgeryUserdata = Uint8Array.of(4, 1);
 
 /** Whether a packet-in shows what a pod said under a false name. */
 export function isForgery(userdata: Uint8Array): boolean {
-  return userdata.length === 2 && userdata[0] === 3 && userdata[1] === 1;
+  return userdata.length === 2 && userdata[0] === 4 && userdata[1] === 1;
 }
 
 /** The entry that counts what a pod said under a false name. */

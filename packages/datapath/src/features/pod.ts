@@ -1,5 +1,5 @@
 /** The few entries that one local pod adds: what it may say, what happens when nothing is known, and how it is reached. */
-import type { Flow } from "@beyondfabric/openflow";
+import type { Flow, Match } from "@beyondfabric/openflow";
 import { ipFamily, ipToBigInt, macToBigInt } from "@beyondfabric/packet";
 import { encodeCookie } from "../cookie.ts";
 import type { LocalPort } from "../facts.ts";
@@ -14,10 +14,12 @@ import {
   neighbourAdvertisement,
   neighbourSolicitation,
   sourceIn,
+  within,
 } from "../match.ts";
 import { defineFlow } from "../pipeline.ts";
 import { load, type Segment } from "../registers.ts";
 import { routerMac } from "./base.ts";
+import { showAnnouncement } from "./announcement.ts";
 import { forgeryCounter } from "./forgery.ts";
 import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
@@ -76,18 +78,7 @@ export function podFlows(port: LocalPort, metered: boolean): Flow[] {
   else {
     flows.push(...neighbourGuardFlows(port, port.segment, cookie), ...bridgeFlows(port, port.segment, cookie));
   }
-  for (const prefix of port.allowedSources ?? []) {
-    flows.push(
-      defineFlow({
-        table: "spoof-guard",
-        priority: 90,
-        cookie,
-        match: [...from, ipType(prefix.address), ...sourceIn(prefix)],
-        actions: [],
-        goto: "track",
-      }),
-    );
-  }
+  flows.push(...consentFlows(port, metered, cookie));
   if (port.tracked) flows.push(...trackPod(port, cookie));
   flows.push(forgeryCounter(port.ofport, metered, cookie), missFlow("egress", port.ofport, metered, cookie));
   return flows;
@@ -175,4 +166,61 @@ function neighbourGuardFlows(port: LocalPort, segment: Segment, cookie: bigint):
     );
   }
   return flows;
+}
+
+/**
+ * What a pod may say about addresses that it does not hold and may take. The agent sees who claims one, and makes it the
+ * pod's; until then nothing is sent from it.
+ */
+function consentFlows(port: LocalPort, metered: boolean, cookie: bigint): Flow[] {
+  const from = [inPort(port.ofport), ethSource(port.mac)];
+  const mac = macToBigInt(port.mac);
+  const { segment } = port;
+  const show = showAnnouncement(metered);
+  const shown = (priority: number, match: Match, goto?: "arp-nd" | "bridge"): Flow =>
+    defineFlow({
+      table: "spoof-guard",
+      priority,
+      cookie,
+      match: [...from, ...match],
+      actions: segment === undefined ? show : [load("reg1", segment), ...show],
+      ...(goto === undefined ? {} : { goto }),
+    });
+  const asks = (priority: number, match: Match): Flow[] =>
+    segment === undefined
+      ? []
+      : [
+          defineFlow({
+            table: "spoof-guard",
+            priority,
+            cookie,
+            match: [...from, ...match],
+            actions: [load("reg1", segment)],
+            goto: "bridge",
+          }),
+        ];
+  return (port.allowedAddresses ?? []).flatMap((prefix) => {
+    const uses = shown(90, [ipType(prefix.address), ...sourceIn(prefix)]);
+    if (prefix.family === 4) {
+      const arp = [ethType(etherType.arp), { field: "arp_sha", value: mac }] as const;
+      return [
+        uses,
+        shown(95, [...arp, within("arp_spa", prefix)], "arp-nd"),
+        ...asks(95, [
+          ...arp,
+          { field: "arp_op", value: 1n },
+          { field: "arp_spa", value: 0n },
+          within("arp_tpa", prefix),
+        ]),
+      ];
+    }
+    const advertises = [...icmpv6(neighbourAdvertisement), within("nd_target", prefix)];
+    const hears = segment === undefined ? undefined : "bridge";
+    return [
+      uses,
+      shown(158, [...icmpv6(neighbourSolicitation), ...sourceIn(prefix)]),
+      ...[mac, 0n].map((value) => shown(158, [...advertises, { field: "nd_tll", value }], hears)),
+      ...asks(158, [...icmpv6(neighbourSolicitation), ...sourceIn("::"), within("nd_target", prefix)]),
+    ];
+  });
 }

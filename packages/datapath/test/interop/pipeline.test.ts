@@ -4,11 +4,23 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { canonicalFlow, formatFlow, packetInView, resumeFrame } from "@beyondfabric/openflow";
-import { buildEthernet, buildIp, buildUdp, etherType, ipProtocol, ipToBigInt } from "@beyondfabric/packet";
+import {
+  buildEthernet,
+  buildGratuitousArp,
+  buildIp,
+  buildUdp,
+  etherType,
+  ipProtocol,
+  ipToBigInt,
+  parseCidr,
+} from "@beyondfabric/packet";
 import { exampleFlows } from "../../../../tools/example-flows.ts";
 import { Connection, startSwitch, until, type TestSwitch } from "../../../openflow/test/interop/switch.ts";
 import {
+  announcementIn,
+  announcementMeter,
   forgeryMeter,
+  isAnnouncement,
   forgeryOf,
   isForgery,
   isTooLarge,
@@ -41,7 +53,7 @@ before(async () => {
   connection = await Connection.open(`${ovs.directory}/br0.mgmt`);
   connection.send({ type: "set_packet_in_format", format: "nxt2" });
   connection.send({ type: "set_async", packetInPrimary: 0x3f, packetInSecondary: 0x3f });
-  for (const meter of [...Object.values(port), tooLargeMeter, neighbourMeter, forgeryMeter]) {
+  for (const meter of [...Object.values(port), tooLargeMeter, neighbourMeter, forgeryMeter, announcementMeter]) {
     const bands = [{ kind: "drop", rate: 1_000_000, burst: 1_000_000 }] as const;
     connection.send({ type: "meter_mod", command: "add", flags: ["pktps", "burst"], meter, bands });
   }
@@ -207,6 +219,67 @@ describe("a pod on a wire", () => {
     "a question for somebody else": `${wire},dl_src=${neighbour},${all},${arp(1, neighbour, "10.30.0.202", "10.30.0.51")}`,
   };
   for (const [name, packet] of Object.entries(dropped)) test(`${name} is dropped`, () => assertDropped(packet));
+
+  describe("about an address that pods pass on", () => {
+    const virtual = "10.30.0.250";
+    const virtual6 = "fd00:30::fa";
+    const shown = String.raw`meter\(\d+\),userspace\(pid=\d+,controller\([^()]*\)\)`;
+    const passed: Record<string, string> = {
+      "announces it in ARP": `${member},${all},${arp(1, memberMac, virtual, virtual)}`,
+      "answers for it": `${member},dl_dst=${neighbour},${arp(2, memberMac, virtual, "10.30.0.202")}`,
+      "asks from it": `${member},${all},${arp(1, memberMac, virtual, "10.30.0.202")}`,
+      "advertises it": `${member},dl_dst=33:33:00:00:00:01,${advertisement},ipv6_src=${virtual6},ipv6_dst=ff02::1,nd_target=${virtual6},nd_tll=${memberMac}`,
+    };
+    for (const [name, packet] of Object.entries(passed)) {
+      test(`a pod that ${name} is heard by the agent and by the wire`, async () => {
+        const { text, actions } = await trace(packet);
+        assert.match(actions, new RegExp(`^${shown},(meter\\(\\d+\\),)?push_vlan\\(vid=30,pcp=0\\),\\d+$`), text);
+      });
+    }
+    const kept: Record<string, string> = {
+      "sends from it": `${member},dl_dst=${neighbour},ip,nw_src=${virtual},nw_dst=10.30.0.202`,
+      "sends from it in IPv6": `${member},dl_dst=${neighbour},ipv6,ipv6_src=${virtual6},ipv6_dst=fd00:30::202`,
+      "solicits from it": `${member},dl_dst=33:33:ff:00:02:02,${solicitation},ipv6_src=${virtual6},ipv6_dst=ff02::1:ff00:202,nd_target=fd00:30::202,nd_sll=${memberMac}`,
+    };
+    for (const [name, packet] of Object.entries(kept)) {
+      test(`a pod that ${name} is heard by the agent alone until it holds it`, async () => {
+        const { text, actions } = await trace(packet);
+        assert.match(actions, new RegExp(`^${shown}$`), text);
+        assert.doesNotMatch(text, /^12\. /m, text);
+      });
+    }
+    test("a probe for it goes onto the wire", async () => {
+      for (const packet of [
+        `${member},${all},${arp(1, memberMac, "0.0.0.0", virtual)}`,
+        `${member},dl_dst=33:33:ff:00:00:fa,${solicitation},ipv6_src=::,ipv6_dst=ff02::1:ff00:fa,nd_target=${virtual6}`,
+      ]) {
+        const { text, actions } = await trace(packet);
+        assert.match(actions.replace(/^meter\(\d+\),/, ""), ontoWire, text);
+      }
+    });
+    test("a machine that announces it is heard by the agent and by all pods of the wire", async () => {
+      const announced = `${wire},dl_src=${neighbour},${all},${arp(1, neighbour, virtual, virtual)}`;
+      const { text, actions } = await trace(announced);
+      const withoutTag = actions.replace("pop_vlan,", "");
+      assert.match(withoutTag, new RegExp(`^${shown},${await outOf("member")}$`), text);
+    });
+    test("another MAC, and an address beside it, are forged", async () => {
+      await assertCaught(`${member},${all},${arp(1, neighbour, virtual, virtual)}`);
+      await assertCaught(`${member},${all},${arp(1, memberMac, "10.30.0.247", "10.30.0.247")}`);
+      await assertCaught(`in_port=${port.member},dl_src=${neighbour},${all},ip,nw_src=${virtual},nw_dst=10.30.0.202`);
+    });
+    test("the agent reads who claims it", async () => {
+      connection.frames.length = 0;
+      const frame = buildGratuitousArp(memberMac, virtual);
+      await ovs.appctl("netdev-dummy/receive", "member", frame.toString("hex"));
+      await until(() => connection.frames.length > 0, "a packet-in");
+      const view = packetInView(connection.frames.shift()!);
+      assert.ok(isAnnouncement(view.userdata));
+      assert.equal(view.inPort(), port.member);
+      const heard = announcementIn(view.packet, [parseCidr("10.30.0.248/29")]);
+      assert.deepEqual(heard, { address: virtual, mac: memberMac, isStatement: true });
+    });
+  });
 
   test("an unknown pair pauses, and brings its segment along", async () => {
     const { text } = await trace(
