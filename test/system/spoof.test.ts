@@ -5,12 +5,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { buildGratuitousArp, buildUnsolicitedAdvertisement } from "@beyondfabric/packet";
 import { linkLocal, routerMac } from "@beyondfabric/datapath";
 import { forgedFrames, type ForgedFrame, type Scene } from "./forgeries.ts";
-import { echoServer, Lab, sleep, until, type Outcome, type PodInfo } from "./lab.ts";
+import { echoServer, Lab, podObject, sleep, until, type Outcome, type PodInfo } from "./lab.ts";
 
 const config = `
 hosts: 1
+agent: {addresses: {reclaimSeconds: 3}}
 vlans:
   - {id: 30, cidrs: [10.30.0.0/24, "fd00:30::/64"]}
 manifests:
@@ -21,7 +23,12 @@ manifests:
   - apiVersion: beyondfabric.io/v1alpha1
     kind: Subnet
     metadata: {name: default}
-    spec: {network: overlay, cidrs: [10.244.0.0/16, "fd00:244::/64"], default: true}
+    spec:
+      network: overlay
+      cidrs: [10.244.0.0/16, "fd00:244::/64"]
+      default: true
+      excluded: [10.244.255.248/29]
+      allowedAddresses: [10.244.255.248/29, 192.0.2.10]
   - apiVersion: beyondfabric.io/v1alpha1
     kind: Network
     metadata: {name: wire}
@@ -34,6 +41,7 @@ manifests:
       vlan: 30
       cidrs: [10.30.0.0/24, "fd00:30::/64"]
       ranges: [10.30.0.50-10.30.0.99, "fd00:30::50-fd00:30::99"]
+      allowedAddresses: [10.30.0.248/29, "fd00:30::f8/125"]
 `;
 
 /** A machine on VLAN 30. */
@@ -90,7 +98,7 @@ describe("pods that forge what they send", () => {
     } finally {
       await run("kill", "-INT", process);
     }
-    await until("tcpdump has written everything", async () => /packets captured/.test(await reads(`${file}.err`)));
+    await until("tcpdump has written everything", async () => /packets? captured/.test(await reads(`${file}.err`)));
     const text = await reads(file);
     await run("rm", "-f", file, `${file}.err`);
     return text;
@@ -264,6 +272,92 @@ describe("pods that forge what they send", () => {
     assert.deepEqual({ rogue: await counted("rogue"), pirate: await counted("pirate") }, before);
   });
 
+  /** A pod takes an address, or gives it up without a word. */
+  const address = async (name: string, verb: "add" | "del", text: string): Promise<void> => {
+    const nodad = text.includes(":") && verb === "add" ? ["nodad"] : [];
+    const { code, stderr } = await lab.exec(name, "ip", "address", verb, text, "dev", "eth0", ...nodad);
+    assert.equal(code, 0, stderr);
+  };
+  const announce = async (name: string, what: string): Promise<void> => {
+    const frame = what.includes(":")
+      ? buildUnsolicitedAdvertisement(mac(name), what)
+      : buildGratuitousArp(mac(name), what);
+    const program = join(import.meta.dirname, "raw-frames.ts");
+    const sent = await lab.exec(name, process.execPath, program, "eth0", frame.toString("hex"));
+    assert.equal(sent.code, 0, sent.stderr);
+  };
+  /** Everybody reaches the address, and reaches it with this pod: its kernel counts what it answers. */
+  const reaches = async (holder: string, what: string, from: readonly Run[]): Promise<void> => {
+    for (const [index, run] of from.entries()) {
+      await until(
+        `caller ${index} reaches ${what} with ${holder}`,
+        async () => {
+          const text = await captured(inPod(holder), holder, "in", () => run("ping", "-n", "-c", "1", "-W", "2", what));
+          return new RegExp(`> ${what}: ICMP6?,? echo request`).test(text);
+        },
+        60_000,
+      );
+      await until(`caller ${index} gets answers`, async () => {
+        return (await run("ping", "-n", "-c", "1", "-W", "2", what)).code === 0;
+      });
+    }
+  };
+
+  it("pass an allowed address on among themselves: on a wire everybody finds the one who announced it last", async () => {
+    const virtual = "10.30.0.250";
+    const virtual6 = "fd00:30::fa";
+    const before = await counted("pirate");
+    let former: string | undefined;
+    for (const holder of ["pirate", "till", "away", "pirate"]) {
+      if (former !== undefined) {
+        await address(former, "del", `${virtual}/24`);
+        await address(former, "del", `${virtual6}/64`);
+      }
+      await address(holder, "add", `${virtual}/24`);
+      await address(holder, "add", `${virtual6}/64`);
+      for (const each of [virtual, virtual6]) await announce(holder, each);
+      former = holder;
+      const others = ["pirate", "till", "away"].filter((name) => name !== holder).map(inPod);
+      for (const each of [virtual, virtual6]) await reaches(holder, each, [onMachine, ...others]);
+      const { stdout } = await onMachine("ip", "neigh", "show", virtual);
+      assert.match(stdout, new RegExp(mac(holder)));
+      const out = await lab.exec(holder, "ping", "-n", "-c", "1", "-W", "5", "-I", virtual, machine.ipv4);
+      assert.equal(out.code, 0, out.stdout);
+    }
+    await sleep(3000);
+    assert.deepEqual(await counted("pirate"), before, "nothing of this is a forgery");
+    // The agent remembers who has it.
+    await lab.component("node-1", "agent", "kill");
+    await until("the agent is back", async () => (await lab.status("node-1")).ready, 60_000);
+    for (const each of [virtual, virtual6]) await reaches("pirate", each, [onMachine, inPod("till")]);
+
+    const withdrawn = { spec: { allowedAddresses: ["fd00:30::f8/125"] } };
+    const patch = ["patch", "subnets.beyondfabric.io", "vlan30", "--type=merge", "-p", JSON.stringify(withdrawn)];
+    await lab.mustKubectl(...patch);
+    await until("the consent is gone", async () => (await onMachine("ping", "-c", "1", "-W", "1", virtual)).code !== 0);
+    await onMachine("ip", "neigh", "flush", "all");
+    assert.notEqual((await onMachine("ping", "-n", "-c", "1", "-W", "2", virtual)).code, 0);
+    assert.notEqual((await lab.exec("pirate", "ping", "-c", "1", "-W", "1", "-I", virtual, machine.ipv4)).code, 0);
+    await until("it is a forgery now", async () => ((await counted("pirate"))["ip"] ?? 0) > 0);
+    await answers(inPod("pirate"), machine.ipv4);
+    await reaches("pirate", virtual6, [onMachine]);
+  });
+
+  it("pass an allowed address on in an overlay, among those of one node", async () => {
+    for (const virtual of ["10.244.255.250", "192.0.2.10"]) {
+      await address("rogue", "add", `${virtual}/32`);
+      await announce("rogue", virtual);
+      await reaches("rogue", virtual, [inPod("victim")]);
+      const from = ["-n", "-c", "1", "-W", "5", "-I", virtual, pod("victim").ipv4];
+      assert.equal((await lab.exec("rogue", "ping", ...from)).code, 0);
+      await address("rogue", "del", `${virtual}/32`);
+      await address("victim", "add", `${virtual}/32`);
+      await announce("victim", virtual);
+      await reaches("victim", virtual, [inPod("rogue")]);
+      await address("victim", "del", `${virtual}/32`);
+    }
+  });
+
   it("are shown to people, and told of when they do not stop", async () => {
     const events = async (name: string): Promise<string[]> => {
       const list = JSON.parse(await lab.mustKubectl("get", "events", "-o", "json")) as {
@@ -276,18 +370,78 @@ describe("pods that forge what they send", () => {
     const [stray] = forgedFrames({ ...overlayScene(), mac: mac("victim") }, 9901);
     await send("victim", [stray!]);
     await until("one frame is counted", async () => (await counted("victim"))["ip"] === 1);
-    const frames = forgedFrames(overlayScene(), 9501).slice(0, 1);
-    await until("the Event", async () => {
-      await send("rogue", frames);
-      const [message] = await events("rogue");
-      return message?.includes(`source ${pod("far").ipv4}`) === true && message.includes("spec.allowedAddresses");
-    });
+    const scene = overlayScene();
+    const frames = forgedFrames({ ...scene, mac: mac("far"), other: pod("victim") }, 9501).slice(0, 1);
+    await until(
+      "the Event",
+      async () => {
+        await send("far", frames);
+        const [message] = await events("far");
+        return message?.includes(`source ${pod("victim").ipv4}`) === true && message.includes("spec.allowedAddresses");
+      },
+      60_000,
+    );
     assert.deepEqual(await events("victim"), [], "one stray frame makes no Event");
-    const { stdout } = await lab.fabricctl("node-1", "endpoints", "-o", "wide");
+    const { stdout } = await lab.fabricctl("node-2", "endpoints", "-o", "wide");
     assert.match(stdout, /SPOOFED AS/);
-    assert.match(stdout, /^default\/rogue .* nd \d+, /m);
-    const status = await lab.status("node-1");
-    assert.ok(status.spoofing.some((each) => each.pod === "default/rogue" && each.packets > 0));
+    assert.match(stdout, /^default\/far .* ip \d+ /m);
+    const status = await lab.status("node-2");
+    assert.ok(status.spoofing.some((each) => each.pod === "default/far" && each.packets > 0));
+  });
+
+  it("inherit nothing with an address: labels of the pod that had it before open no door", async () => {
+    const rule = { from: [{ podSelector: { matchLabels: { role: "friend" } } }] };
+    await lab.apply({
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: "vault", namespace: "default" },
+      spec: { podSelector: { matchLabels: { app: "vault" } }, policyTypes: ["Ingress"], ingress: [rule] },
+    });
+    const [vault] = await lab.pods({ name: "vault", node: "node-1", labels: { app: "vault" }, run: echoServer });
+    const file = `/tmp/${lab.name}-reuse`;
+    /** Knocks from its first moment on, and writes down what is answered. */
+    const knocks = (name: string): string =>
+      `rm -f ${file}-${name}; touch ${file}-${name}; while :; do for to in ${vault!.ipv4} [${vault!.ipv6}]; do for kind in TCP UDP; do ` +
+      `echo $kind $to | timeout 1 socat -t 0.3 - $kind:$to:7000 2>/dev/null >>${file}-${name}; done; done; done`;
+    const heard = async (name: string, node: string): Promise<string> =>
+      (await lab.node(node, "cat", `${file}-${name}`)).stdout;
+    const annotations = { "beyondfabric.io/ip": "10.244.200.5,fd00:244::200:5" };
+    let last = "";
+    for (const [index, [role, node]] of [
+      ["friend", "node-2"],
+      ["stranger", "node-1"],
+      ["friend", "node-1"],
+      ["stranger", "node-2"],
+    ].entries()) {
+      const name = `${role}-${index}`;
+      if (last !== "") await lab.deletePods(last);
+      await lab.apply(podObject({ name, node: node!, labels: { role: role! }, annotations, run: knocks(name) }));
+      // The address rests a moment after its last pod.
+      const { ipv4 } = await lab.podReady(name, "default", 120_000);
+      assert.equal(ipv4, "10.244.200.5");
+      if (role === "friend") {
+        await until("all doors are open to a friend", async () => {
+          const text = await heard(name, node!);
+          return ["TCP", "UDP"].every((kind) => text.includes(`${kind} ${vault!.ipv4}`) && text.includes(`${kind} [`));
+        });
+      } else {
+        await sleep(6000);
+        assert.equal(await heard(name, node!), "", "a stranger was taken for the friend who had the address");
+      }
+      last = name;
+    }
+    for (const node of ["node-1", "node-2"]) await lab.node(node, "sh", "-c", `rm -f ${file}-*`);
+  });
+
+  it("must not take what nobody consented to: the Subnet says what is wrong", async () => {
+    const nonsense = { spec: { allowedAddresses: ["10.30.0.60"] } };
+    const patch = ["patch", "subnets.beyondfabric.io", "vlan30", "--type=merge", "-p", JSON.stringify(nonsense)];
+    await lab.mustKubectl(...patch);
+    await until("the condition names field and remedy", async () => {
+      const path = 'jsonpath={.status.conditions[?(@.type=="Accepted")].message}';
+      const message = await lab.mustKubectl("get", "subnets.beyondfabric.io", "vlan30", "-o", path);
+      return /spec\.allowedAddresses\[0\].*spec\.excluded/.test(message);
+    });
   });
 });
 
