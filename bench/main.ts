@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Contender } from "./contenders/contender.ts";
 import { beyondFabric } from "./contenders/beyond-fabric.ts";
 import { normal } from "./contenders/normal.ts";
+import { ovn } from "./contenders/ovn.ts";
 import { testcontroller } from "./contenders/testcontroller.ts";
 import { run, Site, sweepLeftovers } from "./environment/site.ts";
 import type { Figure } from "./figures.ts";
@@ -18,18 +19,22 @@ import { cniScenario } from "./scenarios/cni.ts";
 import { crowdedScenario } from "./scenarios/crowded.ts";
 import { floodScenario } from "./scenarios/flood.ts";
 import { newFlowScenario } from "./scenarios/new-flows.ts";
+import { policiesScenario } from "./scenarios/policies.ts";
 import { scaleScenario } from "./scenarios/scale.ts";
 import { acrossScenario, tcpScenario } from "./scenarios/tcp.ts";
+import { underlayScenario } from "./scenarios/underlay.ts";
 
-const CONTENDERS: readonly Contender[] = [beyondFabric, testcontroller, normal];
+const CONTENDERS: readonly Contender[] = [beyondFabric, testcontroller, normal, ovn];
 const SCENARIOS: readonly Scenario[] = [
   newFlowScenario,
   crowdedScenario,
   floodScenario,
   tcpScenario,
   acrossScenario,
+  underlayScenario,
   cniScenario,
   addressesScenario,
+  policiesScenario,
   scaleScenario,
 ];
 

@@ -25,7 +25,7 @@ export const USAGE = `usage: node bench/main.ts [--quick] [--only SCENARIO[,SCEN
   --only           run only these scenarios
   --subject        what is judged (default BeyondFabric)
   --runs           alternating runs per comparison (default 7, with --quick 1)
-  --minutes        start no further round after so long (default 30)
+  --minutes        start no further round after so long (default 60)
   --output         where the results go (default bench/results.json, with --quick nowhere)
 `;
 
@@ -55,7 +55,7 @@ export function parseOptions(arguments_: readonly string[]): Options {
     only: text("only")?.split(",").filter(Boolean) ?? [],
     subject: text("subject") ?? "BeyondFabric",
     runs: positive("runs", text("runs"), quick ? 1 : 7),
-    minutes: positive("minutes", text("minutes"), 30),
+    minutes: positive("minutes", text("minutes"), 60),
     output: text("output"),
     help: values["help"] === true,
   };

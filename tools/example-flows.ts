@@ -3,6 +3,7 @@ import {
   announcementFlows,
   baseFlows,
   labelOf,
+  noRuleGroups,
   podFlows,
   segmentOf,
   verdictFlow,
@@ -131,7 +132,7 @@ export function exampleFlows(): Flow[] {
     },
     { from: "tunnel", tunnelSource: "10.10.0.12" },
     9,
-    labelOf(life, 9),
+    { label: labelOf(life, 9), groups: noRuleGroups },
   );
   return [...base, ...announcementFlows(wire, [101], true), ...pod, ...host, ...isolated, ...verdicts, ...guarded];
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian 12 lacks: packages, Node modules, the CNI executable. Says what it does, does only what is
-# missing, and is quick when nothing is. Usage: tools/setup.sh [kubernetes]   (the argument also builds the real control
-# plane that `make verify` uses).
+# missing, and is quick when nothing is. Usage: tools/setup.sh [kubernetes|ovn]   (`kubernetes` also builds the real control
+# plane that `make verify` uses; `ovn` also installs the peer of the bench's `policies`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,6 +24,7 @@ packages=(
   gcc make libc6-dev dpkg-dev libatomic1 git                                    # the CNI executable; Node's own needs
 )
 command -v kubectl >/dev/null || packages+=(kubernetes-client)
+[ "${1:-}" != ovn ] || packages+=(ovn-central ovn-host)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -80,7 +80,7 @@ export class AddressAgent {
     });
     this.#membership = new Membership({
       ...this.#addressing,
-      networks: { setTopology: () => {}, locate: (facts) => [...facts], states: () => new Map() },
+      networks: { setTopology: () => {}, locate: (facts) => [...facts], states: () => new Map(), violations: [] },
       config,
       client: this.#client,
       events: recorder,

@@ -9,7 +9,9 @@ import { createPki } from "@beyondfabric/apiserver";
 import { load as parseYaml } from "js-yaml";
 import { kubernetesAssets } from "../../packages/lab/src/control-plane/kubernetes.ts";
 import { output, printed, run, until, type Running, type Site } from "../environment/site.ts";
+import type { ChangerOrder } from "./changer.ts";
 import type { LoadOrder } from "./loader.ts";
+import { Changer } from "./remote-changer.ts";
 import type { Manifest } from "./recorded.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -163,6 +165,22 @@ export class BenchApiServer {
     const program = join(import.meta.dirname, "loader.ts");
     const loader = this.#site.start(this.#namespace, [process.execPath, program, orderFile]);
     return Number(await output(loader, "loading the API server"));
+  }
+
+  /** UIDs of the pods of a namespace, by name. */
+  podUids(namespace: string): Map<string, string> {
+    const text = this.#kubectl("get", "pods", "-n", namespace, "-o", "json");
+    if (text === undefined) throw new Error(`the API server does not list the pods of ${namespace}`);
+    const { items } = JSON.parse(text) as { items: { metadata: { name: string; uid: string } }[] };
+    return new Map(items.map(({ metadata }) => [metadata.name, metadata.uid]));
+  }
+
+  /** Starts a program that changes objects one at a time, on a connection that is open already. */
+  async startChanger(): Promise<Changer> {
+    const order: ChangerOrder = { host: this.#host, port: PORT, token: TOKEN, authority: this.#authority };
+    const program = join(import.meta.dirname, "changer.ts");
+    const child = this.#site.start(this.#namespace, [process.execPath, program, JSON.stringify(order)]);
+    return await Changer.over(this.#site, child);
   }
 
   async stop(): Promise<void> {

@@ -25,6 +25,7 @@ const PLURALS: Readonly<Record<string, string>> = {
   Subnet: "subnets",
   AddressBlock: "addressblocks",
   IPPool: "ippools",
+  NetworkPolicy: "networkpolicies",
   CustomResourceDefinition: "customresourcedefinitions",
 };
 

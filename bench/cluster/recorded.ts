@@ -26,7 +26,7 @@ export const CLUSTER_CIDRS = ["10.244.0.0/16", "fd00:244::/64"] as const;
 const BLOCK = 64;
 /** Blocks below are left to the nodes that really run. */
 const FIRST_BLOCK = 32;
-const NAMESPACES = 25;
+export const NAMESPACES = 25;
 const CREATED = "2026-01-01T00:00:00Z";
 
 /** Number of nodes that a cluster of this size has, the real ones not counted. */
@@ -43,6 +43,11 @@ function uid(seed: string): string {
     digits.slice(16, 20),
     digits.slice(20, 32),
   ].join("-");
+}
+
+/** Addresses of recorded pod number `at`, IPv4 and IPv6. */
+export function recordedAddresses(at: number, podsPerNode: number): [string, string] {
+  return addressesAt((FIRST_BLOCK + Math.floor(at / podsPerNode)) * BLOCK + 2 + (at % podsPerNode));
 }
 
 /** Addresses of an offset into the subnet, IPv4 and IPv6. */
@@ -89,7 +94,8 @@ export function clusterFoundation(): Manifest[] {
   ];
 }
 
-function namespaceName(at: number): string {
+/** Namespace number `at`; numbers wrap. */
+export function namespaceName(at: number): string {
   return `bench-${at % NAMESPACES}`;
 }
 
@@ -135,7 +141,7 @@ export function recordedNode(at: number): Manifest[] {
 /** Recorded pod number `at` of a cluster with `podsPerNode` pods a node (at most 60). */
 export function recordedPod(at: number, podsPerNode: number): Manifest {
   const node = Math.floor(at / podsPerNode);
-  const [ipv4, ipv6] = addressesAt((FIRST_BLOCK + node) * BLOCK + 2 + (at % podsPerNode));
+  const [ipv4, ipv6] = recordedAddresses(at, podsPerNode);
   const app = `service-${Math.floor(at / 10)}`;
   const name = `${app}-${uid(app).slice(0, 8)}-${uid(`pod ${at}`).slice(0, 5)}`;
   const condition = (type: string) => ({ type, status: "True", lastProbeTime: null, lastTransitionTime: CREATED });

@@ -52,11 +52,23 @@ function builtAgent(): string {
   return agentProgram;
 }
 
+/** Where the API has a pod, and what it is known by there. */
+export interface ApiPod {
+  readonly namespace: string;
+  readonly uid: string;
+}
+
+/** The name of a bench pod for its runtime, and in the API. */
+export function containerIdOf(name: string): string {
+  return `bench-${name}`;
+}
+
 /** A pod that was attached by CNI. */
 export interface AttachedPod extends Pod {
   readonly containerId: string;
   /** MAC to which the pod sends everything: its gateway's. */
   readonly routerMac: string;
+  readonly inApi?: ApiPod;
 }
 
 /** A running node. */
@@ -186,28 +198,28 @@ export class AgentNode {
   }
 
   /** CNI_ARGS of a bench pod. */
-  argumentsOf(pod: string): string {
-    return `IgnoreUnknown=1;K8S_POD_NAMESPACE=bench-0;K8S_POD_NAME=${pod};K8S_POD_UID=uid-${pod}`;
+  argumentsOf(pod: string, { namespace, uid }: ApiPod = { namespace: "bench-0", uid: `uid-${pod}` }): string {
+    return `IgnoreUnknown=1;K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${pod};K8S_POD_UID=${uid}`;
   }
 
-  #call(command: "ADD" | "DEL", containerId: string, namespace: string): string {
+  #call(command: "ADD" | "DEL", containerId: string, namespace: string, inApi: ApiPod | undefined): string {
     const environment = {
       CNI_COMMAND: command,
       CNI_CONTAINERID: containerId,
       CNI_NETNS: `/run/netns/${namespace}`,
       CNI_IFNAME: "eth0",
       CNI_PATH: join(this.directory, "bin"),
-      CNI_ARGS: this.argumentsOf(containerId),
+      CNI_ARGS: this.argumentsOf(containerId, inApi),
     };
     const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
     const call = inNamespace(this.switch.namespace, ["env", ...variables, this.executable]);
     return run(call, JSON.stringify(this.networkConfiguration));
   }
 
-  /** CNI ADD of a pod with a namespace of its own. */
-  attach(name: string, namespace: string): AttachedPod {
-    const containerId = `bench-${name}`;
-    const result = JSON.parse(this.#call("ADD", containerId, namespace)) as {
+  /** CNI ADD of a pod with a namespace of its own. @param inApi what the API knows it by, where it does */
+  attach(name: string, namespace: string, inApi?: ApiPod): AttachedPod {
+    const containerId = containerIdOf(name);
+    const result = JSON.parse(this.#call("ADD", containerId, namespace, inApi)) as {
       interfaces: { name: string; mac: string; sandbox?: string }[];
       ips: { address: string }[];
     };
@@ -223,12 +235,13 @@ export class AgentNode {
       address: ipv4,
       mac: inside.mac,
       routerMac: outside.mac,
+      ...(inApi === undefined ? {} : { inApi }),
     };
   }
 
   /** CNI DEL. */
   detach(pod: AttachedPod): void {
-    this.#call("DEL", pod.containerId, pod.namespace);
+    this.#call("DEL", pod.containerId, pod.namespace, pod.inApi);
   }
 
   /** Deletes the entries of verdicts at the switch, when the agent has no more to write. */

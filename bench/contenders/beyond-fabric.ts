@@ -1,13 +1,15 @@
 /** BeyondFabric: the real agent, its own API server, pods attached by CNI, the whole decision made for every flow. */
 import { BenchApiServer } from "../cluster/api-server.ts";
-import { clusterFoundation, clusterGrowth, type Manifest } from "../cluster/recorded.ts";
-import { run, until, type Site } from "../environment/site.ts";
+import { policyManifest } from "../cluster/policies.ts";
+import { clusterFoundation, clusterGrowth, namespaceName, type Manifest } from "../cluster/recorded.ts";
+import { inNamespace, run, until, type Site } from "../environment/site.ts";
 import { Switch } from "../environment/switch.ts";
+import { layCable, underlayAddress, underlayPrefix } from "../environment/wire.ts";
 import { formatAddress } from "../traffic/frame.ts";
 import { measureTraffic } from "../traffic/measure.ts";
 import { returningFlows, type Variation } from "../traffic/plan.ts";
-import { AgentNode, type AgentLimits, type AttachedPod } from "./agent-node.ts";
-import type { Contender, Setting } from "./contender.ts";
+import { AgentNode, containerIdOf, type AgentLimits, type ApiPod, type AttachedPod } from "./agent-node.ts";
+import { PODS_PER_NODE, type Contender, type Setting } from "./contender.ts";
 
 const MANAGEMENT = ["172.31.254.1", "172.31.254.2"] as const;
 const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
@@ -15,8 +17,6 @@ const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
 const FILL_RATE = 4000;
 /** A pair that comes back gets an entry there and one for the way back. */
 const entriesPerPair = 2;
-/** Pods on each recorded node. */
-const PODS_PER_NODE = 30;
 
 /** A switch's namespace with the addresses of a node: management on the loopback, `eth1` with nobody at its other end. */
 async function loneSwitch(site: Site, purpose: string): Promise<Switch> {
@@ -59,7 +59,10 @@ export const beyondFabric: Contender = {
       setting.pods.map(({ name }) => name),
       "IPv4 and IPv6",
     );
-    const pods = setting.pods.map(({ name }, at) => agent.attach(name, namespaces[at]!));
+    const inApi = await publish(api, setting, "bench-1");
+    const pods = setting.pods.map(({ name }, at) => agent.attach(name, namespaces[at]!, inApi[at]));
+    // Without them it would not be known what isolates the pods, and their packets would wait for it.
+    if (setting.services === undefined) await api.load(pods.map((pod) => podObject(pod, agent.name)));
     allowSources(own, pods[0]!, setting.sources);
     for (const pod of pods) pinRouter(pod);
     if (setting.idlePorts > 0) await own.addIdlePorts(setting.idlePorts);
@@ -68,6 +71,7 @@ export const beyondFabric: Contender = {
       contender: beyondFabric.name,
       switch: own,
       pods,
+      api,
       macTowards: (from) => (from as AttachedPod).routerMac,
       controllerCpu: () => agent.cpu(),
       controllerMemory: () => agent.memory(),
@@ -77,7 +81,7 @@ export const beyondFabric: Contender = {
           for (const [at, pod] of pods.entries()) {
             if (at === 0) continue;
             agent.detach(pod);
-            pods[at] = agent.attach(pod.name, pod.namespace);
+            pods[at] = agent.attach(pod.name, pod.namespace, pod.inApi);
             pinRouter(pods[at]);
           }
           await agent.deleteVerdicts();
@@ -103,20 +107,7 @@ export const beyondFabric: Contender = {
     };
   },
   async startAcross(site) {
-    const left = await Switch.start(site, "bf1", "without bridge");
-    const right = await Switch.start(site, "bf2", "without bridge");
-    const cable = (name: string) =>
-      `name ${name} netns ${left.namespace} type veth peer name ${name} netns ${right.namespace}`;
-    for (const name of ["eth0", "eth1"]) run(["ip", "link", "add", ...cable(name).split(" ")]);
-    for (const [at, own] of [left, right].entries()) {
-      const batch = [
-        `addr add ${MANAGEMENT[at]}/24 dev eth0`,
-        `addr add ${BUSINESS[at]}/24 dev eth1`,
-        "link set eth0 up",
-        "link set eth1 up",
-      ];
-      run(["ip", "-n", own.namespace, "-batch", "-"], batch.join("\n"));
-    }
+    const [left, right] = await joinedSwitches(site, "bf1", "bf2");
     const api = await BenchApiServer.start(site, left.namespace, MANAGEMENT[0]);
     await api.load(clusterFoundation());
     const agents: AgentNode[] = [];
@@ -128,6 +119,36 @@ export const beyondFabric: Contender = {
       pods.push(agent.attach(`far${at}`, site.addNamespace(`far${at}`, "IPv4 and IPv6")));
     }
     for (const [at, pod] of pods.entries()) await api.load([podObject(pod, `bench-${at + 1}`)]);
+    const [from, to] = pods;
+    return {
+      contender: beyondFabric.name,
+      from: from!,
+      to: to!,
+      async stop() {
+        for (const agent of agents) await agent.stop();
+        await api.stop();
+      },
+    };
+  },
+  async startUnderlay(site) {
+    const switches = await joinedSwitches(site, "bf3", "bf4");
+    const [left, right] = switches;
+    layCable("eth2", left.namespace, right.namespace);
+    const api = await BenchApiServer.start(site, left.namespace, MANAGEMENT[0]);
+    await api.load([...clusterFoundation(), ...wireManifests()]);
+    const agents: AgentNode[] = [];
+    const pods: AttachedPod[] = [];
+    for (const [at, own] of switches.entries()) {
+      const name = `bench-${at + 1}`;
+      const agent = await AgentNode.start(site, own, api, { name, tunnelAddress: BUSINESS[at]! });
+      agents.push(agent);
+      await api.load([wiredPod(`bench-wired${at}`, name, underlayAddress(at))]);
+      const get = ["kubectl", "--kubeconfig", api.kubeconfig, "get", "pod", "-n", "bench-0", `bench-wired${at}`];
+      const uid = run(inNamespace(own.namespace, [...get, "-o", "jsonpath={.metadata.uid}"]));
+      const namespace = site.addNamespace(`wired${at}`, "IPv4 and IPv6");
+      pods.push(await attachOnWire(agent, `wired${at}`, namespace, uid));
+      if (pods[at]!.address !== underlayAddress(at)) throw new Error(`pod wired${at} has ${pods[at]!.address}`);
+    }
     const [from, to] = pods;
     return {
       contender: beyondFabric.name,
@@ -185,6 +206,68 @@ export const beyondFabric: Contender = {
   },
 };
 
+/** Two switches whose nodes share a management network and one for tunnels. */
+async function joinedSwitches(site: Site, ...purposes: [string, string]): Promise<[Switch, Switch]> {
+  const left = await Switch.start(site, purposes[0], "without bridge");
+  const right = await Switch.start(site, purposes[1], "without bridge");
+  const cable = (name: string) =>
+    `name ${name} netns ${left.namespace} type veth peer name ${name} netns ${right.namespace}`;
+  for (const name of ["eth0", "eth1"]) run(["ip", "link", "add", ...cable(name).split(" ")]);
+  for (const [at, own] of [left, right].entries()) {
+    const batch = [
+      `addr add ${MANAGEMENT[at]}/24 dev eth0`,
+      `addr add ${BUSINESS[at]}/24 dev eth1`,
+      "link set eth0 up",
+      "link set eth1 up",
+    ];
+    run(["ip", "-n", own.namespace, "-batch", "-"], batch.join("\n"));
+  }
+  return [left, right];
+}
+
+/** The wire of the underlay scenario as the cluster knows it. */
+function wireManifests(): Manifest[] {
+  const apiVersion = "beyondfabric.io/v1alpha1";
+  return [
+    {
+      apiVersion,
+      kind: "Network",
+      metadata: { name: "wire" },
+      spec: { type: "Underlay", interfaces: [{ name: "eth2" }] },
+    },
+    {
+      apiVersion,
+      kind: "Subnet",
+      metadata: { name: "wired" },
+      spec: { network: "wire", cidrs: [`10.30.0.0/${underlayPrefix}`] },
+    },
+  ];
+}
+
+/** A pod that names its place on the wire. */
+function wiredPod(name: string, node: string, address: string): Manifest {
+  const annotations = { "beyondfabric.io/subnet": "wired", "beyondfabric.io/ip": address };
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace: "bench-0", annotations },
+    spec: { nodeName: node, containers: [{ name: "main", image: "registry.example/pause:1" }] },
+  };
+}
+
+/** CNI ADD, repeated as a runtime does while the NIC's bridge is being made. */
+async function attachOnWire(agent: AgentNode, name: string, namespace: string, uid: string): Promise<AttachedPod> {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    try {
+      return agent.attach(name, namespace, { namespace: "bench-0", uid });
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+}
+
 /** The sender's addresses are the cluster's too, or their packets would be a stranger's. */
 function sourcesSubnet(sources: Variation): Manifest {
   return {
@@ -213,12 +296,33 @@ function pinRouter(pod: AttachedPod): void {
   run(["ip", "-n", pod.namespace, ...neighbour]);
 }
 
-/** The pod as its kubelet publishes it. */
+/** Writes the policies, and the pods that they are about, of which no address is known yet. */
+async function publish(api: BenchApiServer, setting: Setting, nodeName: string): Promise<(ApiPod | undefined)[]> {
+  await api.load((setting.policies ?? []).map(policyManifest));
+  if (setting.services === undefined) return setting.pods.map(() => undefined);
+  const places = setting.pods.map(({ name }, at) => ({
+    name: containerIdOf(name),
+    ...(setting.services?.[at] ?? { namespace: namespaceName(0), app: "of-no-service" }),
+  }));
+  await api.load(
+    places.map(({ name, namespace, app }) => ({
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace, labels: { app } },
+      spec: { nodeName, containers: [{ name: "main", image: "registry.example/pause:1" }] },
+    })),
+  );
+  const uids = new Map([...new Set(places.map(({ namespace }) => namespace))].map((each) => [each, api.podUids(each)]));
+  return places.map(({ name, namespace }) => ({ namespace, uid: uids.get(namespace)!.get(name)! }));
+}
+
+/** The pod as its kubelet publishes it: a static one, which the runtime knew by a UID of its own before the API had it. */
 function podObject(pod: AttachedPod, node: string) {
+  const annotations = { "kubernetes.io/config.hash": `uid-${pod.containerId}` };
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name: pod.containerId, namespace: "bench-0" },
+    metadata: { name: pod.containerId, namespace: "bench-0", annotations },
     spec: { nodeName: node, containers: [{ name: "main", image: "registry.example/pause:1" }] },
     status: { phase: "Running", podIP: pod.address, podIPs: [{ ip: pod.address }] },
   };

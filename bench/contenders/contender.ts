@@ -1,8 +1,13 @@
 /** What the bench asks of everything that it compares. */
+import type { BenchApiServer } from "../cluster/api-server.ts";
+import type { BenchPolicy, ServiceName } from "../cluster/policies.ts";
 import type { CniNode } from "../cni/attach.ts";
 import type { Site } from "../environment/site.ts";
 import type { Pod, PodRequest, Switch } from "../environment/switch.ts";
 import type { Variation } from "../traffic/plan.ts";
+
+/** Pods on each recorded node. */
+export const PODS_PER_NODE = 30;
 
 /** What a contender is told before it starts. */
 export interface Setting {
@@ -17,6 +22,13 @@ export interface Setting {
   readonly clusterPods?: number;
   /** Entries that {@link Running.addEntries} will be asked for. */
   readonly entries?: number;
+  /**
+   * The service that each of `pods` belongs to, where policies are about them; undefined for a pod that none is about.
+   * Absent: no pod of the API stands for them.
+   */
+  readonly services?: readonly (ServiceName | undefined)[];
+  /** What is in force before any traffic. */
+  readonly policies?: readonly BenchPolicy[];
   /** Datapath flows that are kept alive besides what is measured: a budget of entries must have room for theirs. */
   readonly liveFlows?: number;
 }
@@ -36,6 +48,8 @@ export interface Running {
   forget(): Promise<void>;
   /** Puts `count` entries that no traffic of the bench hits into the table that new flows pass. */
   addEntries(count: number): Promise<void>;
+  /** Its API server, where it has one. */
+  readonly api?: BenchApiServer;
   /** Ends the contender and its switch. */
   stop(): Promise<void>;
 }
@@ -66,6 +80,8 @@ export interface Contender {
   start(site: Site, setting: Setting): Promise<Running>;
   /** Starts two nodes joined by VXLAN, with one pod on each. */
   startAcross?(site: Site): Promise<Across>;
+  /** Starts two nodes joined by a cable, with one pod on each that is a host on that cable. */
+  startUnderlay?(site: Site): Promise<Across>;
   /** Starts a node whose pods come and go by CNI. */
   startCni?(site: Site): Promise<CniNode>;
   /** Starts a node with `localPods` pods in a cluster that can grow. */

@@ -1,6 +1,7 @@
 /** Plain switching: the bridge as Open vSwitch makes it, one entry with the NORMAL action, no controller. */
 import { run } from "../environment/site.ts";
 import { introduce, Switch, type Pod } from "../environment/switch.ts";
+import { layCable, underlayAddress, underlayPrefix } from "../environment/wire.ts";
 import type { Contender } from "./contender.ts";
 import { unusedEntries } from "./entries.ts";
 
@@ -42,6 +43,26 @@ export const normal: Contender = {
     }
     for (const pod of pods) run(["ip", "-n", pod.namespace, "link", "set", "eth0", "mtu", String(OVERLAY_MTU)]);
     introduce(pods);
+    const [from, to] = pods;
+    return {
+      contender: normal.name,
+      from: from!,
+      to: to!,
+      async stop() {
+        for (const node of nodes) await node.stop();
+      },
+    };
+  },
+  async startUnderlay(site) {
+    const nodes = [await Switch.start(site, "normal3"), await Switch.start(site, "normal4")] as const;
+    layCable("eth2", nodes[0].namespace, nodes[1].namespace);
+    const pods: Pod[] = [];
+    for (const [at, node] of nodes.entries()) {
+      node.configure("add-port", node.bridge, "eth2");
+      const created = node.createPods([{ name: `wired${at}`, address: underlayAddress(at), length: underlayPrefix }]);
+      await node.attach(created);
+      pods.push(...created);
+    }
     const [from, to] = pods;
     return {
       contender: normal.name,

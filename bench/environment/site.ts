@@ -35,7 +35,9 @@ export function run(command: readonly string[], input = "", environment: NodeJS.
   });
   if (ended.status !== 0) {
     const reason = ended.error?.message ?? `status ${ended.status ?? ended.signal}`;
-    throw new CommandError(`${command.join(" ")}: ${reason}: ${(ended.stderr ?? "").trim().slice(-600)}`);
+    // A CNI plug-in gives its reason on standard output.
+    const said = ((ended.stderr ?? "").trim() || (ended.stdout ?? "").trim()).slice(-600);
+    throw new CommandError(`${command.join(" ")}: ${reason}: ${said}`);
   }
   return ended.stdout;
 }

@@ -1,7 +1,7 @@
 /** TCP between pods of one node: connecting to a fresh peer and to a warm one, throughput and round trips. */
 import type { Across, Running, Setting } from "../contenders/contender.ts";
 import type { Pod } from "../environment/switch.ts";
-import { figuresOf, type Figure, type Metric } from "../figures.ts";
+import { figuresOf, type Figure, type Goal, type Metric } from "../figures.ts";
 import { alternate, contenderNamed, type Bench, type Scenario } from "../harness.ts";
 import { median } from "../statistics.ts";
 import { connectTimes, exchangeTimes, listenIn, throughput } from "../traffic/tcp.ts";
@@ -32,12 +32,12 @@ async function measureConnects(bench: Bench, running: Running): Promise<ConnectR
 }
 
 /** Megabits per second, and median milliseconds of a byte there and back. */
-interface PairResult {
+export interface PairResult {
   readonly megabits: number;
   readonly roundTrip: number;
 }
 
-async function measurePair(bench: Bench, from: Pod, to: Pod): Promise<PairResult> {
+export async function measurePair(bench: Bench, from: Pod, to: Pod): Promise<PairResult> {
   // The first connection makes the pair warm.
   await exchangeTimes(bench.site, from, to, 50);
   const roundTrip = median(await exchangeTimes(bench.site, from, to, bench.quick ? 200 : 2000));
@@ -45,20 +45,26 @@ async function measurePair(bench: Bench, from: Pod, to: Pod): Promise<PairResult
 }
 
 /** Two pods and what carries their traffic. */
-interface Pair {
+export interface Pair {
   readonly contender: string;
   readonly from: Pod;
   readonly to: Pod;
 }
 
-async function comparePairs(bench: Bench, where: string, pairs: readonly Pair[]): Promise<Figure[]> {
+/** Compares a warm pair of each; `goal` is what the first must be against the second. */
+export async function comparePairs(
+  bench: Bench,
+  where: string,
+  pairs: readonly Pair[],
+  goal: Goal = { bound: "at least", value: 0.95 },
+  scenario = "tcp",
+): Promise<Figure[]> {
   const runs = await alternate(
     bench,
     `warm pair, ${where}`,
     pairs.map(({ contender, from, to }) => ({ name: contender, measure: () => measurePair(bench, from, to) })),
     ({ megabits, roundTrip }) => `${megabits.toFixed(0)} Mbit/s, round trip ${roundTrip.toFixed(3)} ms`,
   );
-  const goal = { bound: "at least", value: 0.95 } as const;
   const metrics: Metric<PairResult>[] = [
     {
       title: `TCP throughput of a warm pair, ${where}`,
@@ -75,7 +81,7 @@ async function comparePairs(bench: Bench, where: string, pairs: readonly Pair[])
       of: (r) => r.roundTrip,
     },
   ];
-  return figuresOf("tcp", metrics, runs[0]!, runs[1]);
+  return figuresOf(scenario, metrics, runs[0]!, runs[1]);
 }
 
 export const tcpScenario: Scenario = {

@@ -10,7 +10,7 @@ void describe("the command line", () => {
       only: [],
       subject: "BeyondFabric",
       runs: 7,
-      minutes: 30,
+      minutes: 60,
       output: undefined,
       help: false,
     });

@@ -2,6 +2,8 @@
 import { join } from "node:path";
 import { output, printed, type Running, type Site } from "../environment/site.ts";
 import type { Pod } from "../environment/switch.ts";
+import type { Arrivals, ArrivalsOrder } from "./arrivals.ts";
+import { Dialogue } from "./dialogue.ts";
 import { parseAddress, type FrameTemplate } from "./frame.ts";
 import type { GeneratorOrder, GeneratorReport } from "./generator.ts";
 import { packetCount, planSeconds, type TrafficPlan } from "./plan.ts";
@@ -99,13 +101,36 @@ export async function measureTraffic(
   }
 }
 
+/** Traffic that runs until it is stopped. */
+export interface Background {
+  /** What its packets are known by. */
+  readonly run: number;
+  stop(): Promise<void>;
+}
+
 /** Traffic that runs in the background until it is stopped. Nobody counts what arrives. */
-export async function startBackground(site: Site, route: Route, plan: TrafficPlan): Promise<{ stop(): Promise<void> }> {
-  const order: GeneratorOrder = { interface: route.from.interface, template: template(route, nextRun()), plan };
+export async function startBackground(site: Site, route: Route, plan: TrafficPlan): Promise<Background> {
+  const run = nextRun();
+  const order: GeneratorOrder = { interface: route.from.interface, template: template(route, run), plan };
   const generator: Running = site.start(route.from.namespace, [...program("generator.ts"), JSON.stringify(order)]);
   await printed(generator, "ready", "background generator");
   generator.stdin.write("go\n");
-  return { stop: () => site.stop(generator) };
+  return { run, stop: () => site.stop(generator) };
+}
+
+/** Whoever asks when packets of a run arrive at a pod. */
+export interface ArrivalsWatch {
+  /** What came since the last question. */
+  look(): Promise<Arrivals>;
+  stop(): Promise<void>;
+}
+
+/** Watches for the packets of a run. */
+export async function watchArrivals(site: Site, pod: Pod, run: number): Promise<ArrivalsWatch> {
+  const order: ArrivalsOrder = { interface: pod.interface, run };
+  const child = site.start(pod.namespace, [...program("arrivals.ts"), JSON.stringify(order)]);
+  const dialogue = await Dialogue.begin(child, "the watch of arrivals");
+  return { look: async () => (await dialogue.ask({})) as Arrivals, stop: () => site.stop(child) };
 }
 
 function lastLine(text: string): unknown {

@@ -11,6 +11,8 @@ export interface Probe {
   readonly address: string;
   readonly port: number;
   readonly protocol: "TCP" | "UDP";
+  /** Length of what is said over UDP (bytes); the answer is as long. */
+  readonly bytes?: number;
 }
 
 export interface Order {
@@ -23,12 +25,12 @@ function serve(): void {
   for (const port of ports) {
     createServer((socket) => socket.on("error", () => {}).end("here")).listen(port, "::");
     const socket = createSocket("udp6");
-    socket.on("message", (_, { address, port: from }) => socket.send("here", from, address));
+    socket.on("message", (said, { address, port: from }) => socket.send(said, from, address));
     socket.bind(port, "::");
   }
 }
 
-function answers({ address, port, protocol }: Probe, milliseconds: number): Promise<boolean> {
+function answers({ address, port, protocol, bytes = 4 }: Probe, milliseconds: number): Promise<boolean> {
   return new Promise((resolve) => {
     if (protocol === "TCP") {
       const socket = connect({ host: address, port });
@@ -48,9 +50,9 @@ function answers({ address, port, protocol }: Probe, milliseconds: number): Prom
       socket.close();
       resolve(reached);
     };
-    socket.once("message", () => done(true));
+    socket.once("message", (said) => done(said.length === bytes));
     socket.once("error", () => done(false));
-    socket.send("who", port, address);
+    socket.send(Buffer.alloc(bytes, "who "), port, address);
   });
 }
 

@@ -152,7 +152,7 @@ describe("addresses", () => {
       released.status.history.map((entry) => [entry.pod, entry.node]),
       [["fixed", "node-1"]],
     );
-    await event("IPAddress", objectName("10.244.200.5"), /^AddressReleased/);
+    await event("IPAddress", objectName("10.244.200.5"), /^AddressReleased: .*no longer kept for Pod default\/fixed/);
   });
 
   it("an address in use is refused with its holder's name, and given when the holder is gone", async () => {
@@ -400,5 +400,53 @@ describe("addresses", () => {
     await removed("stranger");
     await runtime.removeNamespaces();
     await gone("keeper", "stranger");
+  });
+
+  it("the default Subnet can be replaced: deleted, it waits for its pods, and for the nodes until there is another", async () => {
+    const [last] = await made({ name: "last", node: "node-3" });
+    // Its pod does not come back, and it still wants the address.
+    await lab.apply(workload("StatefulSet", "idle", 1));
+    const owner = { kind: "StatefulSet", name: "idle", uid: await uidOf("statefulset", "idle") };
+    await made({ name: "idle-0", node: "node-2", owner });
+    await gone("idle-0");
+    await lab.mustKubectl("delete", "subnet.beyondfabric.io", "default", "--wait=false");
+    const inUse = async (text: RegExp): Promise<string> =>
+      await until(`the subnet says ${text}`, async () => {
+        const path = `jsonpath={.status.conditions[?(@.type=="InUse")].message}`;
+        const message = await lab.mustKubectl("get", "subnet.beyondfabric.io", "default", "-o", path);
+        return text.test(message) ? message : undefined;
+      });
+    assert.match(await inUse(/default\/last/), /own addresses of 3 nodes node-1, node-2, node-3: create another/);
+    await lab.apply({
+      apiVersion: "beyondfabric.io/v1alpha1",
+      kind: "Subnet",
+      metadata: { name: "next" },
+      spec: { network: "overlay", cidrs: ["10.99.0.0/16", "fd00:99::/64"], default: true },
+    });
+    await lab.mustKubectl("wait", "--for=condition=Accepted", "subnet.beyondfabric.io/next", "--timeout=30s");
+    const [heir] = await made({ name: "heir", node: "node-1" });
+    assert.match(heir!.ipv4, /^10\.99\./);
+    for (const node of ["node-1", "node-2", "node-3"]) {
+      await until(`${node} has addresses of the next subnet`, async () => {
+        const { gatewayAddresses } = await lab.status(node);
+        return gatewayAddresses.length === 2 && gatewayAddresses.every((each) => /^(10\.99\.|fd00:99:)/.test(each));
+      });
+      // From the node to pods of the former and of the next subnet, on this node and on others.
+      for (const address of [last!.ipv4, last!.ipv6, heir!.ipv4, heir!.ipv6]) {
+        const { code, stdout } = await lab.node(node, "ping", "-n", "-c", "2", "-W", "3", address);
+        assert.equal(code, 0, `${node} does not reach ${address}:\n${stdout}`);
+      }
+    }
+    await reaches("heir", last!.ipv4);
+    assert.doesNotMatch(await inUse(/default\/last/), /own addresses/);
+    await lab.mustKubectl("delete", "pod", "--all", "--grace-period=0", "--force");
+    await until(
+      "the former default subnet is gone",
+      async () => (await lab.kubectl("get", "subnet.beyondfabric.io", "default")).code !== 0,
+      120_000,
+      500,
+    );
+    const [after] = await made({ name: "after", node: "node-2" });
+    assert.match(after!.ipv4, /^10\.99\./);
   });
 });

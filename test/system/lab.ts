@@ -28,8 +28,13 @@ export interface PodSpec {
   readonly run?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
-  /** Its controller: nothing in a lab makes pods for one, so that a test has to. */
-  readonly controller?: { readonly kind: "StatefulSet"; readonly name: string; readonly uid: string };
+  /** Its controller, of `apps/v1` unless it says otherwise: nothing in a lab makes pods for one, so that a test has to. */
+  readonly controller?: {
+    readonly apiVersion?: string;
+    readonly kind: string;
+    readonly name: string;
+    readonly uid: string;
+  };
   readonly hostNetwork?: boolean;
 }
 
@@ -118,6 +123,29 @@ export class Lab {
 
   kubectl(...args: string[]): Promise<Outcome> {
     return run("kubectl", ["--kubeconfig", this.#kubeconfig, ...args]);
+  }
+
+  /**
+   * `kubectl proxy`: requests through it are not slowed down, as kubectl's own are (five a second).
+   * @returns where it listens, and what ends it
+   */
+  async proxy(): Promise<{ readonly url: string; stop(): void }> {
+    const child = spawn("kubectl", ["--kubeconfig", this.#kubeconfig, "proxy", "--port=0"]);
+    let said = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => (said += text));
+    }
+    try {
+      const url = await until("kubectl proxy listens", async () => {
+        if (child.exitCode !== null) throw new Error(`kubectl proxy ended: ${said}`);
+        const at = /Starting to serve on (\S+)/.exec(said)?.[1];
+        return at === undefined ? undefined : `http://${at}`;
+      });
+      return { url, stop: () => child.kill("SIGTERM") };
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
+    }
   }
 
   async mustKubectl(...args: string[]): Promise<string> {

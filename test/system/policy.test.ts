@@ -191,6 +191,26 @@ describe("NetworkPolicies between pods of three nodes, in both families", () => 
       return outcome.stdout.startsWith("DENIED at the ingress of pod x/a") ? outcome.stdout : undefined;
     });
     assert.match(explained, /the implicit deny of ingress: x\/web isolates the pod/);
+    await lab.apply(
+      {
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { namespace: "x", name: "front" },
+        spec: { clusterIP: "None", ports: [{ port: 8000, targetPort: 81 }] },
+      },
+      {
+        apiVersion: "v1",
+        kind: "Endpoints",
+        metadata: { namespace: "x", name: "front" },
+        subsets: [
+          { addresses: ["a", "b"].map((name) => ({ ip: infos.get(`x/${name}`)!.ipv4 })), ports: [{ port: 81 }] },
+        ],
+      },
+    );
+    const service = await lab.fabricctl("node-3", "policy", "explain", "y/b", "svc/x/front", "--port", "8000/TCP");
+    assert.match(service.stdout, /^service x\/front: 1 of 2 endpoints may be reached/);
+    assert.match(service.stdout, /DENIED at the ingress of pod x\/a, pod y\/b to pod x\/a on 81\/TCP/);
+    await lab.mustKubectl("delete", "-n", "x", "service/front", "endpoints/front", "--ignore-not-found");
     const { stdout: list } = await lab.fabricctl("node-3", "policy", "list", "x/a");
     assert.match(list, /x\/a is isolated for ingress[^]*x\/web +pod=a +1 +-/);
     const { stdout: matrix } = await lab.fabricctl("node-3", "policy", "matrix", "x");

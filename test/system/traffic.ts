@@ -2,15 +2,63 @@
 import { spawn, type ChildProcessByStdio } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { resolve } from "node:path";
-import type { Lab } from "./lab.ts";
+import { until, type Lab } from "./lab.ts";
 
 const labProgram = resolve(import.meta.dirname, "../../bin/fabric-lab");
 
-function startInPod(lab: Lab, pod: string, command: readonly string[]): ChildProcessByStdio<Writable, Readable, null> {
-  const args = ["exec", "--name", lab.name, `default/${pod}`, "--", ...command];
+/** A program in a pod of `default` whose standard input and output are ours. */
+export function startInPod(
+  lab: Lab,
+  pod: string,
+  command: readonly string[],
+): ChildProcessByStdio<Writable, Readable, null> {
+  return startInLab(["exec", "--name", lab.name, `default/${pod}`, "--", ...command]);
+}
+
+/** A program on a node whose standard input and output are ours. */
+export function startOnNode(
+  lab: Lab,
+  node: string,
+  command: readonly string[],
+): ChildProcessByStdio<Writable, Readable, null> {
+  return startInLab(["node", "--name", lab.name, node, "--", ...command]);
+}
+
+function startInLab(args: readonly string[]): ChildProcessByStdio<Writable, Readable, null> {
   const child = spawn(labProgram, args, { stdio: ["pipe", "pipe", "ignore"] });
   child.stdin.on("error", () => {});
   return child;
+}
+
+/** A program that says `ready`, ends when its standard input does, and reports what it counted as its last line. */
+export class Counted<Report> {
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #ended: Promise<void>;
+  readonly #what: string;
+  #text = "";
+
+  constructor(what: string, child: ChildProcessByStdio<Writable, Readable, null>) {
+    this.#what = what;
+    this.#child = child;
+    this.#child.stdout.setEncoding("utf8").on("data", (text: string) => (this.#text += text));
+    this.#ended = ended(child);
+  }
+
+  async ready(): Promise<void> {
+    await until(`${this.#what} is ready`, async () => this.#text.includes("ready"), 60_000);
+  }
+
+  async end(): Promise<Report> {
+    this.#child.stdin.end();
+    await this.#ended;
+    const line = this.#text.trim().split("\n").at(-1)!;
+    if (!line.startsWith("{")) throw new Error(`${this.#what} did not report: ${this.#text}`);
+    return JSON.parse(line) as Report;
+  }
+
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
 }
 
 function ended(child: ChildProcessByStdio<Writable, Readable, null>): Promise<void> {

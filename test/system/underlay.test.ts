@@ -3,9 +3,12 @@
  * wire; moves, duplicates, a NIC that loses its link, and objects that ask for what cannot be.
  */
 import assert from "node:assert/strict";
+import { join, resolve } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { assertWithin, echoServer, Lab, run, until, type PodInfo } from "./lab.ts";
 import { PingStream } from "./traffic.ts";
+
+const root = resolve(import.meta.dirname, "../..");
 
 /** A wire with two VLANs and an overlay. */
 const overlayOnly = `
@@ -36,6 +39,8 @@ const config = `${overlayOnly}
       vlan: 30
       cidrs: [10.30.0.0/24, "fd00:30::/64"]
       ranges: [10.30.0.50-10.30.0.99, "fd00:30::50-fd00:30::99"]
+      # Pods of the tests ask for these by name: nobody else may happen to have them.
+      reserved: [10.30.0.60, 10.30.0.70, "fd00:30::60"]
   - apiVersion: beyondfabric.io/v1alpha1
     kind: Subnet
     metadata: {name: vlan40}
@@ -289,12 +294,12 @@ describe("pods on physical networks beside overlay pods", () => {
   });
 
   it("drops what a pod says in another's name, on its VLAN too", async () => {
-    await lab.exec("till", "ip", "address", "add", "10.30.0.99/24", "dev", "eth0");
-    const forged = await lab.exec("till", "ping", "-n", "-c", "1", "-W", "1", "-I", "10.30.0.99", outside.vlan30.ipv4);
+    await lab.exec("till", "ip", "address", "add", "10.30.0.120/24", "dev", "eth0");
+    const forged = await lab.exec("till", "ping", "-n", "-c", "1", "-W", "1", "-I", "10.30.0.120", outside.vlan30.ipv4);
     assert.notEqual(forged.code, 0);
-    const seen = await lab.host("host-2", "ip", "neigh", "show", "10.30.0.99");
+    const seen = await lab.host("host-2", "ip", "neigh", "show", "10.30.0.120");
     assert.doesNotMatch(seen.stdout, /lladdr/, "a forged ARP reached the wire");
-    await lab.exec("till", "ip", "address", "del", "10.30.0.99/24", "dev", "eth0");
+    await lab.exec("till", "ip", "address", "del", "10.30.0.120/24", "dev", "eth0");
   });
 
   it("brings a fixed address to another node: outside hosts reach it again within a second", async () => {
@@ -430,7 +435,38 @@ describe("pods on physical networks beside overlay pods", () => {
       const text = await lab.mustKubectl("get", "node", "node-1", "-o", "json");
       return text.includes("of the node itself") && text.includes("allowNodeInterface: true");
     });
+    const remedy = "make its VLANs Subnets of that Network";
+    await until("the younger of two Networks on one NIC is told, on itself and on the Node", async () => {
+      const events = JSON.parse(await lab.mustKubectl("get", "events", "-A", "-o", "json")) as {
+        items: { reason: string; message: string; involvedObject: { kind: string; name: string } }[];
+      };
+      const node = JSON.parse(await lab.mustKubectl("get", "node", "node-1", "-o", "json")) as {
+        metadata: { labels: Record<string, string> };
+        status: { conditions: { type: string; status: string; message: string }[] };
+      };
+      const condition = node.status.conditions.find(({ type }) => type === "network.beyondfabric.io/second");
+      return (
+        events.items.some(
+          ({ reason, message, involvedObject }) =>
+            reason === "InterfaceTaken" &&
+            `${involvedObject.kind}/${involvedObject.name}` === "Network/second" &&
+            message.includes("which on node node-1 carries Network wire already") &&
+            message.includes(remedy),
+        ) &&
+        node.metadata.labels["network.beyondfabric.io/second"] === "refused" &&
+        node.metadata.labels["network.beyondfabric.io/wire"] === "ready" &&
+        condition?.status === "False" &&
+        condition.message.includes(remedy)
+      );
+    });
+    const doctor = await lab.fabricctl("node-1", "doctor", "underlay");
+    assert.equal(doctor.code, 3);
+    assert.match(doctor.stdout, /^InterfaceTaken {3}Network\/second$/m);
     await lab.mustKubectl("delete", "network", "second", "own");
+    await until("the Node forgets the Network that was refused", async () => {
+      const text = await lab.mustKubectl("get", "node", "node-1", "-o", "json");
+      return !text.includes("network.beyondfabric.io/second");
+    });
     await lab.mustKubectl("delete", "subnet", "overlapping", "--wait=false");
   });
 });
@@ -491,5 +527,71 @@ describe("a NIC that carries an address of the node itself", () => {
     assert.match(back.stdout, /dev eth2/);
     assert.equal((await lab.host("host-1", "ping", "-n", "-c", "2", "-W", "3", "192.0.2.5")).code, 0);
     assert.equal((await talk).stdout.trim(), String(lines), "the connection lost something");
+  });
+
+  /** What a NIC or its bridge carries of the node, and whether others reach it there. */
+  const stands = async (dev: string, other: string): Promise<boolean> => {
+    const at = async (name: string): Promise<string> =>
+      (await lab.node("node-1", "ip", "-o", "-4", "address", "show", "dev", name)).stdout;
+    return (await at(dev)).includes(" inet ") && !(await at(other)).includes(" inet ");
+  };
+  const release = () =>
+    lab.node(
+      "node-1",
+      join(root, "bin/fabric-node"),
+      "release-nics",
+      "--config",
+      lab.path("node-1", "fabric-node.yaml"),
+    );
+  const isReached = async (): Promise<void> => {
+    for (const address of ["192.0.2.5", "10.10.0.11", "fd00:10::11"]) {
+      const ping = await lab.host("host-1", "ping", "-n", "-c", "2", "-W", "3", address);
+      assert.equal(ping.code, 0, `${address}: ${ping.stdout}`);
+    }
+  };
+
+  it("comes back by a command when the agent is taken off the node, as the NIC of the tunnels does", async () => {
+    await lab.apply(network(true));
+    await until("the bridge carries the address", () => stands("br-eth2", "eth2"));
+    assert.ok(await stands("br-eth1", "eth1"));
+    const early = await release();
+    assert.equal(early.code, 1, early.stdout);
+    assert.match(early.stderr, /fabric-node runs on this node .* stop it first/);
+    assert.ok(await stands("br-eth2", "eth2"), "nothing was touched while the agent runs");
+
+    await lab.component("node-1", "agent", "stop");
+    const released = await release();
+    assert.equal(released.code, 0, released.stderr);
+    assert.match(released.stdout, /^eth1 is the node's again, br-eth1 is gone: 10\.10\.0\.11\/24, fd00:10::11\/64$/m);
+    assert.match(released.stdout, /^eth2 is the node's again, br-eth2 is gone: 192\.0\.2\.5\/24$/m);
+    for (const nic of ["eth1", "eth2"]) {
+      assert.ok(await stands(nic, `br-${nic}`));
+      await until(`the bridge of ${nic} is gone`, async () => {
+        return (await lab.node("node-1", "ip", "link", "show", `br-${nic}`)).code === 1;
+      });
+    }
+    const route = await lab.node("node-1", "ip", "route", "show", "198.51.100.0/24");
+    assert.match(route.stdout, /via 192\.0\.2\.6 dev eth2/);
+    await isReached();
+    assert.equal((await release()).stdout.trim(), "no bridge of fabric-node's has a NIC");
+
+    await lab.component("node-1", "agent", "start");
+    await until("the agent is back", async () => (await lab.status("node-1")).ready, 60_000);
+    await until("the bridges carry the addresses again", async () => {
+      return (await stands("br-eth1", "eth1")) && (await stands("br-eth2", "eth2"));
+    });
+    await isReached();
+  });
+
+  it("comes back without ovs-vswitchd too, also when the bridge's interface went with a reboot", async () => {
+    await lab.component("node-1", "agent", "stop");
+    await lab.component("node-1", "vswitchd", "stop");
+    assert.equal((await lab.node("node-1", "ip", "link", "del", "br-eth2")).code, 0);
+    const released = await release();
+    assert.equal(released.code, 0, released.stderr);
+    assert.ok((await stands("eth1", "br-eth1")) && (await stands("eth2", "br-eth2")), released.stdout);
+    const route = await lab.node("node-1", "ip", "route", "show", "198.51.100.0/24");
+    assert.match(route.stdout, /via 192\.0\.2\.6 dev eth2/);
+    await isReached();
   });
 });

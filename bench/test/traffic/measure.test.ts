@@ -5,8 +5,8 @@ import { normal } from "../../contenders/normal.ts";
 import type { Running } from "../../contenders/contender.ts";
 import { Site } from "../../environment/site.ts";
 import { parseAddress } from "../../traffic/frame.ts";
-import { measureTraffic, type Route } from "../../traffic/measure.ts";
-import { newFlows, type TrafficPlan, type Variation } from "../../traffic/plan.ts";
+import { measureTraffic, startBackground, watchArrivals, type Route } from "../../traffic/measure.ts";
+import { liveFlows, newFlows, type TrafficPlan, type Variation } from "../../traffic/plan.ts";
 
 const sources: Variation = { field: "source", base: parseAddress("10.64.0.0"), bits: 20, first: 0, scatter: false };
 const pods = [
@@ -52,6 +52,33 @@ void describe("generator, switch and receiver", () => {
     assert.equal(result.lost, 0);
     assert.equal(result.receiver.first.count, 50);
     assert.equal(result.receiver.later.count, 150);
+  });
+
+  void it("whoever asks when packets arrive is told the first and the last of each time, and of this run only", async () => {
+    const once = { ...sources, bits: 0, base: parseAddress("10.1.0.1") };
+    const traffic = await startBackground(site, route, liveFlows(1, 200, 60, once));
+    const [watch, other] = [
+      await watchArrivals(site, route.to, traffic.run),
+      await watchArrivals(site, route.to, traffic.run + 1),
+    ];
+    let count = 0;
+    let latest = 0;
+    while (count < 40) {
+      const arrivals = await watch.look();
+      if (arrivals.count > 0) {
+        assert.ok(arrivals.first > latest && arrivals.last >= arrivals.first);
+        latest = arrivals.last;
+      }
+      count += arrivals.count;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await traffic.stop();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await watch.look();
+    const after = await watch.look();
+    assert.deepEqual(after, { count: 0, first: 0, last: 0, socketDrops: 0 });
+    assert.equal((await other.look()).count, 0);
+    for (const each of [watch, other]) await each.stop();
   });
 
   void it("what the switch drops is counted as lost", async () => {

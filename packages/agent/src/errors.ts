@@ -15,7 +15,8 @@ export type AgentErrorCode =
   | "AGENT_API_NEEDED"
   | "AGENT_GRANT_PENDING"
   | "AGENT_API_REQUEST"
-  | "AGENT_INSTALL";
+  | "AGENT_INSTALL"
+  | "AGENT_RUNNING";
 
 export class AgentError extends Error {
   readonly code: AgentErrorCode;

@@ -108,7 +108,7 @@ export class Machine {
     if (retired.length === 0) return;
     for (const { nic, bridge } of retired) {
       if (nic === undefined) continue;
-      await host.releaseUplink(nic, bridge);
+      await host.releaseUplink(nic, bridge, this.uplinkAddresses.get(nic));
       this.uplinkAddresses.delete(nic);
     }
     const bridges = retired.map(({ bridge }) => bridge);

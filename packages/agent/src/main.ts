@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { ConfigError, loadConfig, type AgentConfig } from "./config.ts";
 import { installCni } from "./install-cni.ts";
 import { createLogger } from "./log.ts";
+import { releaseNics } from "./release-nics.ts";
 import { FabricNode } from "./node.ts";
 import { version } from "./version.ts";
 
@@ -10,6 +11,7 @@ const usage = `fabric-node ${version}
 
   fabric-node --config FILE              run the agent of this node
   fabric-node install-cni --config FILE  install the CNI executable and configuration, then end
+  fabric-node release-nics --config FILE give NICs that bridges took back to the node, then end; the agent must be stopped
   fabric-node --version`;
 
 async function main(): Promise<number> {
@@ -29,7 +31,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const [command, ...rest] = positionals;
-  if (rest.length > 0 || (command !== undefined && command !== "install-cni")) {
+  if (rest.length > 0 || (command !== undefined && command !== "install-cni" && command !== "release-nics")) {
     console.error(`fabric-node: ${positionals.join(" ")} is no command\n\n${usage}`);
     return 2;
   }
@@ -44,6 +46,14 @@ async function main(): Promise<number> {
   if (command === "install-cni") {
     const { executable, configuration } = installCni(config);
     console.log(`installed ${executable} and ${configuration}`);
+    return 0;
+  }
+  if (command === "release-nics") {
+    const released = await releaseNics(config, createLogger("error", config.nodeName));
+    for (const { nic, bridge, addresses } of released) {
+      console.log(`${nic} is the node's again, ${bridge} is gone: ${addresses.join(", ") || "no addresses"}`);
+    }
+    if (released.length === 0) console.log("no bridge of fabric-node's has a NIC");
     return 0;
   }
   await run(config);

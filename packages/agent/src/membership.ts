@@ -10,9 +10,11 @@ import {
   API_VERSION,
   formatViolation,
   type IpAddressRecord,
+  networkKind,
 } from "@beyondfabric/kube/kinds";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { ClaimCollector } from "./addresses/claim-collector.ts";
+import type { AddressEvents } from "./addresses/events.ts";
 import type { Publication } from "./addresses/publication.ts";
 import type { AddressService } from "./addresses/service.ts";
 import type { AgentConfig } from "./config.ts";
@@ -27,6 +29,7 @@ import { formatWishes, parseWishes, WANTS_BLOCK_ANNOTATION, type BlockWish } fro
 import { networksOf, poolsOf, subnetsOf, type LocalState } from "./local-state.ts";
 import type { Logger } from "./log.ts";
 import { networkLabelPrefix, NodeReport } from "./underlay/node-report.ts";
+import { networkOf } from "./underlay/placement.ts";
 import type { PhysicalNetworks } from "./underlay/physical-networks.ts";
 import type { ClusterNode, View } from "./view.ts";
 
@@ -41,11 +44,12 @@ export interface MembershipOptions {
   readonly events: EventRecorder;
   readonly view: View;
   readonly addresses: AddressService;
+  readonly addressEvents: AddressEvents;
   readonly publication: Publication;
   readonly store: AddressStore;
   readonly reads: ClaimReads;
   readonly owners: OwnerStates;
-  readonly networks: Pick<PhysicalNetworks, "setTopology" | "locate" | "states">;
+  readonly networks: Pick<PhysicalNetworks, "setTopology" | "locate" | "states" | "violations">;
   readonly logger: Logger;
   readonly directory: () => Directory;
   /** Where this node's tunnels end, once that is known. */
@@ -65,6 +69,8 @@ export class Membership {
   #raw: Pick<LocalState, "networks" | "subnets" | "pools"> = { networks: [], subnets: [], pools: [] };
   #publishAgain: NodeJS.Timeout | undefined;
   #told = "";
+  /** What was said of Networks whose NIC another has, by name. */
+  #takenInterfaces: ReadonlyMap<string, string> = new Map();
   readonly #report: NodeReport;
 
   constructor(options: MembershipOptions) {
@@ -121,6 +127,7 @@ export class Membership {
         subnet: (name) => addresses.subnetNamed(name),
         reclaimMilliseconds: config.addresses.reclaimSeconds * 1000,
         historyMilliseconds: config.addresses.historySeconds * 1000,
+        events: this.#options.addressEvents,
         logger,
       });
     }
@@ -199,10 +206,25 @@ export class Membership {
       labelled.map((key) => key.slice(networkLabelPrefix.length)),
       new Date(),
     );
+    this.#tellTakenInterfaces();
     const wait = await publication.publishBlocks();
     if (wait === undefined) return;
     clearTimeout(this.#publishAgain);
     this.#publishAgain = setTimeout(onChange, wait).unref();
+  }
+
+  /** A Network whose NIC on this node is another's already says so itself: its owner need not look at every Node. */
+  #tellTakenInterfaces(): void {
+    const { directory, events, logger, networks } = this.#options;
+    const told = new Map(networks.violations.map((violation) => [networkOf(violation), formatViolation(violation)]));
+    for (const [name, message] of told) {
+      if (this.#takenInterfaces.get(name) === message) continue;
+      logger.warn({ network: name }, message);
+      const uid = directory().networks.find((each) => each.name === name)?.uid ?? "";
+      const target = { apiVersion: `${API_GROUP}/${API_VERSION}`, kind: networkKind.kind, name, uid };
+      events.record(target, "Warning", "InterfaceTaken", message);
+    }
+    this.#takenInterfaces = told;
   }
 
   /** Claims blocks when there are too few; nothing while the API has not told what there is. */
@@ -241,12 +263,17 @@ export class Membership {
 
   /** Says on an object of the agents' own, which somebody spoilt, that it breaks a rule; one node of all does. */
   report(kind: string, name: string, message: string): void {
-    const { directory, events, logger } = this.#options;
+    const { events, logger } = this.#options;
     logger.warn({ kind, name }, message);
-    const self = this.#self;
-    if (agentKinds.has(kind) && self !== undefined && placeInLine(name, self, [...directory().nodes]) <= 0) {
+    if (agentKinds.has(kind) && this.speaksFor(name)) {
       events.record({ apiVersion: `${API_GROUP}/${API_VERSION}`, kind, name }, "Warning", "Refused", message);
     }
+  }
+
+  /** Whether this node is the one of all that says what every agent finds out about an object. */
+  speaksFor(name: string): boolean {
+    const self = this.#self;
+    return self !== undefined && placeInLine(name, self, [...this.#options.directory().nodes]) <= 0;
   }
 
   #useTopology(topology: Topology): void {

@@ -1,6 +1,8 @@
 /** Prometheus metrics. Hot counters are plain numbers elsewhere; they are read when somebody scrapes. */
 import { Counter, Gauge, Registry } from "prom-client";
+import { networkStates, type NetworkState } from "./underlay/placement.ts";
 import { decisionBuckets, type ReactorCounters } from "./reactor/counters.ts";
+import type { RuleFigures } from "./reactor/rule-counters.ts";
 
 export interface MetricsSource {
   readonly counters: ReactorCounters;
@@ -37,6 +39,10 @@ export interface MetricsSource {
     readonly quarantined: number;
     readonly reserved: number;
   }>;
+  /** What the rules of policies let pass. */
+  rules(): readonly RuleFigures[];
+  /** How each physical network stands that a NIC of this node is named for. */
+  networks(): ReadonlyMap<string, NetworkState>;
   /** Claims of the cluster, by phase. */
   claims(): ReadonlyMap<string, number>;
 }
@@ -99,6 +105,23 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
       return [{ verdict, reason }, count];
     }),
   );
+  counter(
+    "fabric_refused_packets_total",
+    "Packets that were refused, by the agent or by an entry.",
+    ["reason"],
+    Array.from(counters.refusals, ([reason, count]): Sample => [{ reason }, count]),
+  );
+  const rules = source.rules();
+  const perRule = (name: string, help: string, value: (of: (typeof rules)[number]) => number): void => {
+    const samples = rules.map((each): Sample => {
+      const { policy, direction, index } = each.rule;
+      return [{ policy, direction, rule: String(index + 1) }, value(each)];
+    });
+    counter(name, help, ["policy", "direction", "rule"], samples);
+  };
+  perRule("fabric_policy_rule_sessions_total", "Connections that a rule let in.", ({ sessions }) => sessions);
+  perRule("fabric_policy_rule_packets_total", "Packets of such connections, both ways.", ({ packets }) => packets);
+  perRule("fabric_policy_rule_bytes_total", "Bytes of such connections, both ways.", ({ bytes }) => bytes);
   const readings = source.gauges();
   for (const [name, help, value] of gauges) gauge(name, help, [], [[{}, value(readings)]]);
 
@@ -160,6 +183,14 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
     "Addresses of this node's blocks in all.",
     ["subnet", "family"],
     families.map((each): Sample => [perFamily(each), Number(each.capacity)]),
+  );
+  gauge(
+    "fabric_network_state",
+    "1 for the state in which a physical network is on this node, 0 for the others.",
+    ["network", "state"],
+    Array.from(source.networks(), ([network, { state }]) =>
+      networkStates.map((each): Sample => [{ network, state: each }, each === state ? 1 : 0]),
+    ).flat(),
   );
   const claims = Array.from(source.claims(), ([phase, count]): Sample => [{ phase }, count]);
   gauge("fabric_claims", "Claimed addresses of the cluster by phase.", ["phase"], claims);

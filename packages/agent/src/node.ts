@@ -17,8 +17,10 @@ import { ApiAnswers } from "./api/answers.ts";
 import { AttachmentService } from "./attachment/service.ts";
 import { Listeners } from "./attachment/listeners.ts";
 import { podKeyOf, rememberIsolation } from "./attachment/ports.ts";
+import { podSight } from "./attachment/pod-sight.ts";
 import type { AgentConfig } from "./config.ts";
 import { Convergence, type Step } from "./convergence.ts";
+import { lookUpService } from "./directory/service-lookup.ts";
 import { Directory } from "./directory/directory.ts";
 import { HostNetwork } from "./host/network.ts";
 import { readLocalState, writeLocalState, type LocalState } from "./local-state.ts";
@@ -33,6 +35,7 @@ import { BridgeSession } from "./switch/bridge-session.ts";
 import { monitoredTables, type SwitchTables } from "./switch/database.ts";
 import { TunnelNeighbours } from "./switch/tunnel-neighbours.ts";
 import { unixctl } from "./switch/unixctl.ts";
+import { Examiner } from "./underlay/examiner.ts";
 import { PhysicalNetworks, type Resident } from "./underlay/physical-networks.ts";
 import { Recently } from "./underlay/recently.ts";
 import { View } from "./view.ts";
@@ -142,8 +145,10 @@ export class FabricNode {
       onForgery: (frame, port) => this.#forgeries.seen(frame, port),
     });
     this.#view.onTracking((port) => {
+      // A pod that nothing isolates any more stays tracked until the verdicts for that are written ahead of it.
+      const send = (key: string, frame: Buffer): void => this.#reactor.write(key, frame);
       void this.#session
-        .replacePod(port)
+        .replacePod(port, port.tracked ? undefined : send)
         .catch((error: unknown) => logger.warn({ err: error }, "entries of a pod not replaced yet"));
       this.#convergence.soon();
     });
@@ -215,7 +220,9 @@ export class FabricNode {
       onPolicyViolation: ({ namespace, name, uid }, message) => {
         logger.warn({ namespace, policy: name }, message);
         const target = { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", namespace, name, uid };
-        this.#events.record(target, "Warning", "NotHonoured", message);
+        if (this.#membership.speaksFor(`${namespace}/${name}`)) {
+          this.#events.record(target, "Warning", "NotHonoured", message);
+        }
       },
       onSynced: () => {
         this.#membership.dropLostBlocks();
@@ -290,6 +297,16 @@ export class FabricNode {
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,
         audit: this.#addressing.audit,
+        endpointsOf: (namespace, name) => lookUpService(this.#client, namespace, name),
+        networks: this.#networks,
+        examiner: new Examiner({
+          nodeName: config.nodeName,
+          networks: this.#networks,
+          podSight: async (address) => {
+            const port = [...this.#attachments.ports()].find(({ addresses }) => addresses.includes(address));
+            return port === undefined ? undefined : await podSight(port.netns, port.ifname);
+          },
+        }),
       }),
     });
   }

@@ -151,7 +151,7 @@ export class View implements Facts {
   endpointAt(address: Ip): Endpoint | undefined {
     const local = this.#localByAddress.get(address) ?? this.#nodeAddresses.get(address);
     const claim = this.#claims.get(address);
-    if (local !== undefined && (claim === undefined || !isSucceeded(local, claim))) return local;
+    if (local !== undefined && (claim === undefined || !this.#isSucceeded(local, claim))) return local;
     // Of this node only what has a port here is here: a pod that the API still lists is gone, or not there yet.
     if (claim !== undefined) return claim.bound && claim.holder?.node !== this.node ? claim.holder : undefined;
     const pod = this.#podsByAddress.get(address)?.findLast((candidate) => candidate.node !== this.node);
@@ -169,6 +169,17 @@ export class View implements Facts {
       this.isOwnAddress(address) ||
       this.#subnetList.some(({ gateway }) => gateway === address)
     );
+  }
+
+  /**
+   * Whether the API names another pod as the holder of an address that a port of this node has: the pod of the port was
+   * removed by force, or is about to be, and has no say any more. Runtimes may not tell the UID of a pod, and know a static
+   * one by another than the API.
+   */
+  #isSucceeded({ kind, uid, name, node }: Endpoint, { bound, holder }: ClaimFact): boolean {
+    if (kind !== "pod" || !bound || holder === undefined) return false;
+    if (uid === "") return name !== holder.name || node !== holder.node;
+    return uid !== holder.uid && this.#identities.identityOf({ name, uid })?.uid !== holder.uid;
   }
 
   claimAt(address: Ip): ClaimFact | undefined {
@@ -283,18 +294,20 @@ export class View implements Facts {
       port.uid === "" ? port.pod === fullName : port.uid === uid || port.uid === staticUid,
     );
     for (const port of ports) addKeysOf(port, keys);
-    this.#trackAgain(ports);
+    const freed = this.#trackAgain(ports);
     this.#changed(keys);
+    this.#free(freed);
   }
 
   #namespaceChanged(name: string, hadTenants: boolean): void {
     const ports = [...this.#localPorts.values()].filter((port) => namespaceNameOf(podOf(port)) === name);
-    this.#trackAgain(ports);
+    const freed = this.#trackAgain(ports);
     const keys = new Set<FactKey>([`namespace:${name}`]);
     // Whether anything isolates a pod is known only when its namespace is.
     for (const port of ports) addKeysOf(port, keys);
     if (hadTenants !== this.hasTenants) keys.add("tenants");
     this.#changed(keys);
+    this.#free(freed);
   }
 
   #policiesChanged(versions: readonly NetworkPolicy[]): void {
@@ -307,21 +320,32 @@ export class View implements Facts {
           namespace === namespaceNameOf(key) && (labels === undefined || podSelector.matches(labels)),
       );
     });
-    this.#trackAgain(ports);
+    const freed = this.#trackAgain(ports);
     const keys = new Set<FactKey>();
     for (const port of ports) addKeysOf(port, keys);
     this.#changed(keys);
+    this.#free(freed);
   }
 
-  /** Tells of the ports whose pods are isolated now and were not, or the other way round. */
-  #trackAgain(ports: readonly LocalPort[]): void {
+  /**
+   * Tells of the ports whose pods are isolated now, and gives back those whose pods are not any more: these are told of by
+   * {@link #free} when the verdicts about them are on their way, so that packets find either the old entries or the new.
+   */
+  #trackAgain(ports: readonly LocalPort[]): readonly LocalPort[] {
+    const freed: LocalPort[] = [];
     for (const port of ports) {
       const tracked = this.isTracked(podOf(port));
       if (tracked === port.tracked) continue;
       const changed = { ...port, tracked };
       this.#localPorts.set(port.ofport, changed);
-      for (const listener of this.#trackingListeners) listener(changed);
+      if (!tracked) freed.push(changed);
+      else for (const listener of this.#trackingListeners) listener(changed);
     }
+    return freed;
+  }
+
+  #free(ports: readonly LocalPort[]): void {
+    for (const port of ports) for (const listener of this.#trackingListeners) listener(port);
   }
 
   /** From now on what is not listed does not exist. */
@@ -331,8 +355,9 @@ export class View implements Facts {
     this.#findStrays();
     this.#recalled.clear();
     this.#recalledNamespaces.clear();
-    this.#trackAgain([...this.#localPorts.values()]);
+    const freed = this.#trackAgain([...this.#localPorts.values()]);
     this.#changed(new Set(["complete"]));
+    this.#free(freed);
   }
 
   setSubnets(subnets: readonly SubnetFact[]): void {
@@ -453,8 +478,9 @@ export class View implements Facts {
       this.#abroad.set(hostPrefix(address), port.addresses[0]!);
       keys.add("subnets");
     }
-    this.#trackAgain([port]);
+    const freed = this.#trackAgain([port]);
     this.#changed(keys);
+    this.#free(freed);
   }
 
   removeLocalPort(ofport: number): void {
@@ -537,16 +563,6 @@ function addKeysOf(port: LocalPort, keys: Set<FactKey>): void {
 /** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */
 export function inSubnets(address: Ip, subnets: readonly SubnetFact[]): boolean {
   return subnets.some((subnet) => cidrContains(subnet.cidr, address));
-}
-
-/**
- * Whether the API names another pod as the holder of an address that a port of this node has: the pod of the port was
- * removed by force, or is about to be, and has no say any more. Runtimes may not tell the UID of a pod.
- */
-function isSucceeded(local: Endpoint, { bound, holder }: ClaimFact): boolean {
-  if (local.kind !== "pod" || !bound || holder === undefined) return false;
-  const isSame = local.uid === "" ? local.name === holder.name && local.node === holder.node : local.uid === holder.uid;
-  return !isSame;
 }
 
 function sameClaim(a: ClaimFact, b: ClaimFact): boolean {

@@ -206,3 +206,33 @@ describe("isolation in the view", () => {
     });
   });
 });
+
+describe("an address that a port of this node has", () => {
+  const address = "10.244.1.5";
+  const claimedBy = (view: View, uid: string): void => {
+    view.setClaim({ address, bound: true, holder: { kind: "pod", name: "shop/web", node: "node-1", uid } });
+  };
+
+  it("is nobody's here once the API names another pod of that name as its holder", () => {
+    const watched = node();
+    tell(watched);
+    claimedBy(watched.view, "web");
+    assert.equal(watched.view.endpointAt(address)?.uid, "web");
+    claimedBy(watched.view, "another");
+    assert.equal(watched.view.endpointAt(address), undefined);
+  });
+
+  it("stays a static pod's, which the API knows by another UID than the runtime", () => {
+    const watched = node();
+    const { view } = watched;
+    tell(watched);
+    claimedBy(view, "mirror");
+    assert.equal(view.endpointAt(address), undefined, "nobody has told that they are one");
+    watched.keys();
+    const record = { namespace: "shop", name: "web", node: "node-1", labels: labels.intern({}), ports: [] };
+    view.setIdentity({ ...record, uid: "mirror", staticUid: "web" });
+    view.removeIdentity({ ...record, uid: "web" });
+    assert.equal(view.endpointAt(address)?.name, "shop/web");
+    assert.ok(watched.keys().includes(`address:${address}`), "verdicts about it are taken anew");
+  });
+});

@@ -7,6 +7,9 @@ import type { Paint } from "./terminal.ts";
 /** Where the agent listens unless its `api.socket` says otherwise. */
 export const defaultSocket = "/run/beyondfabric/api.sock";
 
+/** What a check ends with while something is wrong. */
+export const findingsLeft = 3;
+
 export interface Surroundings {
   /** As the user calls it: `fabricctl`, or `kubectl fabric`. */
   readonly name: string;

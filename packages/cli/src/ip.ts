@@ -10,10 +10,7 @@ import {
   addressReply,
 } from "./address-reply.ts";
 import { formatAccount, formatAddresses, formatCheck, formatHistory, formatPlan, formatRepair } from "./addresses.ts";
-import { json, type Asked, type Commands } from "./commands.ts";
-
-/** What `ip check` ends with while something is wrong. */
-export const findingsLeft = 3;
+import { findingsLeft, json, type Asked, type Commands } from "./commands.ts";
 
 /** Reading a large cluster takes longer than a look at one node (ms). */
 const patience = { timeout: 120_000 };

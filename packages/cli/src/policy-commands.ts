@@ -1,7 +1,13 @@
 /** `fabricctl policy ...` and `fabricctl denials`: the questions about isolation. */
 import { json, type Commands } from "./commands.ts";
-import { denialsReply, policyExplanationReply, policyListReply, policyMatrixReply } from "./policy-reply.ts";
-import { formatDenials, formatExplanation, formatMatrix, formatPolicyList } from "./policy.ts";
+import {
+  denialsReply,
+  policyCountersReply,
+  policyExplanationReply,
+  policyListReply,
+  policyMatrixReply,
+} from "./policy-reply.ts";
+import { formatCounters, formatDenials, formatExplanation, formatMatrix, formatPolicyList } from "./policy.ts";
 
 export function addPolicyCommands(commands: Commands): void {
   const { ask, surroundings } = commands;
@@ -18,7 +24,7 @@ export function addPolicyCommands(commands: Commands): void {
         return asked.output === "json" ? json(reply) : formatExplanation(reply, surroundings.paint);
       },
     )
-    .argument("<from>", "a pod as NAMESPACE/NAME, a node, or an address")
+    .argument("<from>", "a pod as NAMESPACE/NAME, a node, an address, or svc/NAMESPACE/NAME")
     .argument("<to>", "the same")
     .option("--port <port/protocol>", "one port such as 8080/TCP, or icmp; without it all ports at once");
 
@@ -40,7 +46,14 @@ export function addPolicyCommands(commands: Commands): void {
     })
     .argument("<namespaces...>", "names of namespaces");
 
-  commands.command("denials", "what policies refused lately at the pods of this node", async (asked) => {
+  policy
+    .command("counters", "what each rule let pass at the pods of this node", async (asked, [about]) => {
+      const reply = await ask("/v1/policy/counters", policyCountersReply, asked);
+      return asked.output === "json" ? json(reply) : formatCounters(reply, about);
+    })
+    .argument("[about]", "a namespace, or a policy as NAMESPACE/NAME; all without it");
+
+  commands.command("denials", "what policies and tenancy refused lately at the pods of this node", async (asked) => {
     const reply = await ask("/v1/denials", denialsReply, asked);
     return asked.output === "json" ? json(reply) : formatDenials(reply, surroundings.now());
   });

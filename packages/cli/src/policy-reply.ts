@@ -1,6 +1,7 @@
 /** The shapes of the agent's replies about policies; see `reply.ts`. */
 import type {
   DenialsReply,
+  PolicyCountersReply,
   PolicyExplanationReply,
   PolicyFinding,
   PolicyListReply,
@@ -20,6 +21,20 @@ export const policyExplanationReply: Shape<PolicyExplanationReply> = object<Poli
   sentence: string,
   from: string,
   to: string,
+  spoofGuard: string,
+  service: optional(
+    object<NonNullable<PolicyExplanationReply["service"]>>({
+      name: string,
+      endpoints: list(
+        object<NonNullable<PolicyExplanationReply["service"]>["endpoints"][number]>({
+          from: string,
+          to: string,
+          allowed: boolean,
+          sentence: string,
+        }),
+      ),
+    }),
+  ),
   tenancy: object<PolicyExplanationReply["tenancy"]>({ allowed: boolean, because: string }),
   directions: list(
     object<ExplainedDirection>({
@@ -64,6 +79,19 @@ export const policyMatrixReply: Shape<PolicyMatrixReply> = object<PolicyMatrixRe
   rows: list(object<PolicyMatrixReply["rows"][number]>({ from: string, openings: list(string) })),
 });
 
+export const policyCountersReply: Shape<PolicyCountersReply> = object<PolicyCountersReply>({
+  rules: list(
+    object<PolicyCountersReply["rules"][number]>({
+      policy: string,
+      direction: oneOf("ingress", "egress"),
+      rule: number,
+      sessions: number,
+      packets: number,
+      bytes: number,
+    }),
+  ),
+});
+
 type DenialRow = DenialsReply["denials"][number];
 
 const denialEnd = object<DenialRow["source"]>({ address: string, pod: optional(string) });
@@ -71,6 +99,7 @@ const denialEnd = object<DenialRow["source"]>({ address: string, pod: optional(s
 export const denialsReply: Shape<DenialsReply> = object<DenialsReply>({
   denials: list(
     object<DenialRow>({
+      reason: oneOf("tenant-differs", "policy", "policy-ingress", "policy-egress"),
       source: denialEnd,
       destination: denialEnd,
       protocol: number,

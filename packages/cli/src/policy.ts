@@ -1,6 +1,7 @@
 /** `fabricctl policy` and `fabricctl denials`: what isolates whom, who reaches whom, and why a packet passes or not. */
 import type {
   DenialsReply,
+  PolicyCountersReply,
   PolicyExplanationReply,
   PolicyFinding,
   PolicyListReply,
@@ -20,8 +21,16 @@ interface ExplanationRow {
 
 /** One line for a person in a hurry, then every part of every rule that was looked at. */
 export function formatExplanation(reply: PolicyExplanationReply, paint: Paint): string {
-  const { sentence, allowed, tenancy, directions } = reply;
+  const { sentence, allowed, spoofGuard, service, tenancy, directions } = reply;
   const blocks = [paint(allowed ? "good" : "bad", visible(sentence))];
+  if (service !== undefined) {
+    const { name, endpoints } = service;
+    const open = endpoints.filter((each) => each.allowed).length;
+    const rows = endpoints.map((each) => `  ${paint(each.allowed ? "good" : "bad", visible(each.sentence))}`);
+    blocks[0] = [`${visible(name)}: ${open} of ${endpoints.length} endpoints may be reached`, ...rows].join("\n");
+    if (endpoints.length > 1) blocks.push(visible(sentence));
+  }
+  blocks.push(`anti-spoof: ${visible(spoofGuard)}`);
   blocks.push(`tenancy: ${tenancy.allowed ? "allowed" : "denied"}, ${visible(tenancy.because)}`);
   for (const { direction, pod, allowed: open, because, policies } of directions) {
     const heading = `${direction} of ${visible(pod)}: ${open ? "allowed" : "denied"}, ${visible(because)}`;
@@ -93,6 +102,24 @@ export function formatMatrix({ pods, rows }: PolicyMatrixReply): string {
   ).join("\n");
 }
 
+/** @param about a namespace, or a policy as `namespace/name`; absent: all of them */
+export function formatCounters({ rules }: PolicyCountersReply, about: string | undefined): string {
+  const asked = rules.filter(
+    ({ policy }) => about === undefined || policy === about || policy.startsWith(`${about.replace(/\/$/, "")}/`),
+  );
+  if (asked.length === 0) return "no rule let anything pass at this node since its agent started";
+  return formatTable<PolicyCountersReply["rules"][number]>(
+    [
+      { heading: "POLICY", cell: ({ policy }) => policy },
+      { heading: "RULE", cell: ({ direction, rule }) => `${direction} ${rule}` },
+      { heading: "SESSIONS", cell: ({ sessions }) => sessions, right: true },
+      { heading: "PACKETS", cell: ({ packets }) => packets, right: true },
+      { heading: "BYTES", cell: ({ bytes }) => bytes, right: true },
+    ],
+    asked,
+  ).join("\n");
+}
+
 const protocolNames: Readonly<Record<number, string>> = { 1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP" };
 
 type DenialRow = DenialsReply["denials"][number];
@@ -116,8 +143,10 @@ export function formatDenials({ denials }: DenialsReply, now: number): string {
       },
       {
         heading: "REFUSED BY",
-        cell: ({ direction, isolated, policies }) =>
-          direction === undefined ? "the pair" : `${direction} of ${isolated}: ${policies.join(", ")}`,
+        cell: ({ reason, direction, isolated, policies }) => {
+          if (reason === "tenant-differs") return "tenancy";
+          return direction === undefined ? "the pair" : `${direction} of ${isolated}: ${policies.join(", ")}`;
+        },
       },
     ],
     denials,

@@ -1,9 +1,10 @@
 /**
- * The commands of `fabricctl`, from arguments to an exit code: 0 done, 1 refused or failed, 2 not understood, 3 something is
- * wrong with the addresses (`ip check`).
+ * The commands of `fabricctl`, from arguments to an exit code: 0 done, 1 refused or failed, 2 not understood, 3 a check
+ * found something wrong (`ip check`, `doctor`).
  */
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { Commands, json, withCommonOptions, type Surroundings } from "./commands.ts";
+import { addDoctorCommands } from "./doctor.ts";
 import { formatEndpoints } from "./endpoints.ts";
 import { FabricctlError } from "./errors.ts";
 import { formatFlows } from "./flows.ts";
@@ -78,6 +79,7 @@ function fabricctl(surroundings: Surroundings): { program: Command; commands: Co
 
   addIpCommands(commands);
   addPolicyCommands(commands);
+  addDoctorCommands(commands);
   return { program, commands };
 }
 

@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { DenialsReply, PolicyExplanationReply, PolicyListReply, PolicyMatrixReply } from "@beyondfabric/agent/api";
+import type {
+  DenialsReply,
+  PolicyCountersReply,
+  PolicyExplanationReply,
+  PolicyListReply,
+  PolicyMatrixReply,
+} from "@beyondfabric/agent/api";
 import { answering, fabricctl, withAgent } from "./agent.ts";
 import { now } from "./replies.ts";
 
@@ -9,6 +15,7 @@ const explanation: PolicyExplanationReply = {
   sentence: "DENIED at the ingress of pod shop/web, pod audit/log to pod shop/web on 80/TCP: the implicit deny",
   from: "10.1.0.3",
   to: "10.1.0.1",
+  spoofGuard: "pod audit/log sends from 10.1.0.3, which is its own",
   tenancy: { allowed: true, because: "namespaces audit and shop both have no tenant" },
   directions: [
     { direction: "egress", pod: "audit/log", allowed: true, because: "no policy isolates it", policies: [] },
@@ -59,6 +66,7 @@ const matrix: PolicyMatrixReply = {
 const denials: DenialsReply = {
   denials: [
     {
+      reason: "policy",
       source: { address: "192.0.2.7" },
       destination: { address: "10.1.0.1", pod: "shop/web" },
       protocol: 1,
@@ -67,6 +75,7 @@ const denials: DenialsReply = {
       count: 1,
     },
     {
+      reason: "policy-ingress",
       source: { address: "10.1.0.3", pod: "audit/log" },
       destination: { address: "10.1.0.1", pod: "shop/web" },
       protocol: 6,
@@ -77,6 +86,22 @@ const denials: DenialsReply = {
       last: now - 2000,
       count: 12,
     },
+    {
+      reason: "tenant-differs",
+      source: { address: "10.1.0.3", pod: "audit/log" },
+      destination: { address: "10.1.0.9", pod: "bank/till" },
+      protocol: 0,
+      policies: [],
+      last: now - 1000,
+      count: 7,
+    },
+  ],
+};
+
+const counters: PolicyCountersReply = {
+  rules: [
+    { policy: "shop/web", direction: "ingress", rule: 1, sessions: 12, packets: 480, bytes: 96_000 },
+    { policy: "shopping/web", direction: "egress", rule: 2, sessions: 1, packets: 2, bytes: 196 },
   ],
 };
 
@@ -107,6 +132,8 @@ describe("fabricctl policy", () => {
       lines(
         `<${explanation.sentence}>`,
         "",
+        "anti-spoof: pod audit/log sends from 10.1.0.3, which is its own",
+        "",
         "tenancy: allowed, namespaces audit and shop both have no tenant",
         "",
         "egress of audit/log: allowed, no policy isolates it",
@@ -118,6 +145,22 @@ describe("fabricctl policy", () => {
         "  shop/web      ingress rule 1   80/TCP                            yes       80/TCP is in it",
       ),
     );
+  });
+
+  it("explains a service by its endpoints", async () => {
+    const sentence = "ALLOWED pod audit/log to pod shop/cart on 80/TCP";
+    const ends = [
+      { from: "10.1.0.3", to: "10.1.0.1", allowed: false, sentence: explanation.sentence },
+      { from: "10.1.0.3", to: "10.1.0.2", allowed: true, sentence },
+    ];
+    const service = { name: "service shop/front", endpoints: ends };
+    const { out } = await asked({ ...explanation, service }, "policy", "explain", "audit/log", "svc/shop/front");
+    const head = [
+      "service shop/front: 1 of 2 endpoints may be reached",
+      `  <${explanation.sentence}>`,
+      `  ${sentence}`,
+    ];
+    assert.ok(out.startsWith(lines(...head, "", explanation.sentence, "", "anti-spoof: pod").trimEnd()), out);
   });
 
   it("lists what isolates a pod", async () => {
@@ -158,6 +201,7 @@ describe("fabricctl policy", () => {
       [explanation, "policy", "explain", "a/b", "c/d"],
       [isolated, "policy", "list", "a/b"],
       [matrix, "policy", "matrix", "shop"],
+      [counters, "policy", "counters"],
       [denials, "denials"],
     ] as const) {
       assert.deepEqual(JSON.parse((await asked(reply, ...args, "-o", "json")).out), reply);
@@ -171,14 +215,28 @@ describe("fabricctl policy", () => {
   });
 });
 
+describe("fabricctl policy counters", () => {
+  it("shows what each rule let pass, of all policies, of a namespace or of one policy", async () => {
+    const heading = "POLICY         RULE        SESSIONS   PACKETS   BYTES";
+    const shop = "shop/web       ingress 1         12       480   96000";
+    const shopping = "shopping/web   egress 2           1         2     196";
+    assert.equal((await asked(counters, "policy", "counters")).out, lines(heading, shop, shopping));
+    for (const about of ["shop", "shop/web"]) {
+      assert.doesNotMatch((await asked(counters, "policy", "counters", about)).out, /shopping/);
+    }
+    assert.match((await asked(counters, "policy", "counters", "none")).out, /^no rule let anything pass/);
+  });
+});
+
 describe("fabricctl denials", () => {
   it("shows who was refused, what, and by whom", async () => {
     assert.equal(
       (await asked(denials, "denials")).out,
       lines(
-        "LAST        COUNT   FROM                   TO                    WHAT       REFUSED BY",
-        "1m30s ago       1   192.0.2.7              shop/web (10.1.0.1)   ICMP       the pair",
-        "2s ago         12   audit/log (10.1.0.3)   shop/web (10.1.0.1)   8443/TCP   ingress of shop/web: shop/closed, shop/web",
+        "LAST        COUNT   FROM                   TO                     WHAT       REFUSED BY",
+        "1m30s ago       1   192.0.2.7              shop/web (10.1.0.1)    ICMP       the pair",
+        "2s ago         12   audit/log (10.1.0.3)   shop/web (10.1.0.1)    8443/TCP   ingress of shop/web: shop/closed, shop/web",
+        "1s ago          7   audit/log (10.1.0.3)   bank/till (10.1.0.9)   any        tenancy",
       ),
     );
     assert.match((await asked({ denials: [] }, "denials")).out, /^nothing was refused/);
@@ -192,6 +250,7 @@ describe("fabricctl denials", () => {
       (await asked({ ...explanation, sentence: evil }, "policy", "explain", "a/b", "c/d")).out,
       (await asked({ ...isolated, pod: evil }, "policy", "list", "a/b")).out,
       (await asked({ ...matrix, pods: [evil, evil] }, "policy", "matrix", "a")).out,
+      (await asked({ rules: [{ ...counters.rules[0]!, policy: evil }] }, "policy", "counters")).out,
     ].join("");
     // oxlint-disable-next-line no-control-regex -- it is what must not be there
     assert.doesNotMatch(shown, /[\u0000-\u0009\u000B-\u001F\u007F-\u009F\u202E]/);

@@ -1,6 +1,7 @@
 /** What is asked about a packet, and what is answered: the vocabulary of `decide()`. */
 import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { sameOpenings, type Direction, type DirectionVerdict, type Openings } from "@beyondfabric/policy";
+import { sameRules } from "./rule-groups.ts";
 import type { FactKey } from "./facts.ts";
 import type { Segment, SourceClass } from "./registers.ts";
 
@@ -110,7 +111,7 @@ export function sameVerdict(a: Decision, b: Decision): boolean {
   if (formatCidr(a.cube.source) !== formatCidr(b.cube.source)) return false;
   if (formatCidr(a.cube.destination) !== formatCidr(b.cube.destination)) return false;
   if (a.verdict === "deny" || b.verdict === "deny") return a.verdict === b.verdict;
-  return sameGuard(a.guard, b.guard) && sameWay(a.way, b.way);
+  return sameGuard(a.guard, b.guard) && sameCounting(a.guard, b.guard) && sameWay(a.way, b.way);
 }
 
 function sameWay(a: Way, b: Way): boolean {
@@ -126,6 +127,11 @@ function sameWay(a: Way, b: Way): boolean {
 export function sameGuard(a: Guard | undefined, b: Guard | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
   return sameOpenings(a.openings, b.openings);
+}
+
+/** Whether connections are counted for the same rules. */
+function sameCounting(a: Guard | undefined, b: Guard | undefined): boolean {
+  return a === undefined || b === undefined || sameRules(a.openings, b.openings);
 }
 
 /** The prefix of one address. */

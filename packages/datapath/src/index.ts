@@ -43,6 +43,7 @@ export {
   type Forgery,
   type ForgeryReason,
 } from "./features/forgery.ts";
+export { isAnswer, type UplinkExamination } from "./features/examination.ts";
 export { linkLocal } from "./features/link-local.ts";
 export { missPort } from "./features/miss.ts";
 export { podFlows } from "./features/pod.ts";
@@ -60,6 +61,7 @@ export {
   flowModFor,
   flowModOf,
   isGuardedFlow,
+  verdictEntries,
   verdictFlow,
   verdictFlows,
   verdictFromFlow,
@@ -93,6 +95,8 @@ export {
   type SourceClass,
   type WayRegisters,
 } from "./registers.ts";
+export type { Counted, GuardLabel } from "./features/guarded.ts";
+export { groupOf, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";
 export {
   labelOf,

@@ -3,7 +3,7 @@
  * says which connection this is, and who opened it decides which of the pair's two directions is asked. Pure.
  */
 import { ipProtocol, type Ip } from "@beyondfabric/packet";
-import { passingRules, type RuleReference } from "@beyondfabric/policy";
+import { isClosed, passingRules, type Openings, type RuleReference } from "@beyondfabric/policy";
 import type { Decision, JudgedDirection } from "./decision.ts";
 import type { Originator, Standing } from "./tracking.ts";
 
@@ -26,6 +26,11 @@ export interface TrackedPacket {
   readonly isRemembered: boolean;
   /** An ICMP error about the connection, not a packet of it. */
   readonly isRelated: boolean;
+  /**
+   * A fragment that does not show its ports. Its datagram is put together where it is remembered, and goes on from there
+   * only with its first fragment, which is judged by them.
+   */
+  readonly isLaterFragment: boolean;
   /** From the connection's label; absent when it has none of ours. */
   readonly originator?: Originator;
 }
@@ -97,6 +102,10 @@ function directionOf(packet: TrackedPacket): PairDirection | undefined {
   return connection.protocol === ipProtocol.tcp ? undefined : "there";
 }
 
+function opensPorts(openings: Openings): boolean {
+  return openings.kind === "ports" && !isClosed(openings);
+}
+
 function judgeDirection(packet: TrackedPacket, direction: PairDirection, decision: Decision | undefined): Judgement {
   if (decision?.verdict !== "allow") return { passes: false };
   const { connection, source } = packet;
@@ -104,7 +113,8 @@ function judgeDirection(packet: TrackedPacket, direction: PairDirection, decisio
   const port = isTracked ? connection.destinationPort : connection.sourcePort;
   const facts = { protocol: connection.protocol, ...(port === undefined ? {} : { destinationPort: port }) };
   if (decision.guard === undefined) return { passes: true, rules: [] };
-  const rules = passingRules(decision.guard.openings, facts);
+  const { openings } = decision.guard;
+  const rules = packet.isLaterFragment && opensPorts(openings) ? [] : passingRules(openings, facts);
   if (rules !== undefined) {
     if (packet.isRelated) return { passes: true, rules };
     return { passes: true, rules, remember: { direction, originator: isTracked ? "tracked" : "other" } };

@@ -46,7 +46,7 @@ const addressMatches = ["eth_type", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst"] 
 const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg9", "ct_label"] as const;
 
 /** What tells entries about tracked packets from the others, and one connection from another. */
-const trackingMatches = ["reg8", "ct_state", "ct_nw_proto", "ct_tp_dst"] as const;
+const trackingMatches = ["reg8", "ct_state", "ct_nw_proto", "ct_tp_dst", "ip_frag"] as const;
 
 export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   classify: {

@@ -3,7 +3,7 @@
  * controller as the two 64-bit registers `xreg1` and `xreg2`; the agent patches exactly those in a continuation.
  */
 import type { Action, FieldName, FieldSlice, MatchField } from "@beyondfabric/openflow";
-import { originator, standing, type Originator, type Standing } from "./tracking.ts";
+import { labelTail, standing, type Originator, type Standing } from "./tracking.ts";
 
 /** reg0[0..3]: where the packet came from. */
 export const sourceClass = { pod: 1, tunnel: 2, host: 3, uplink: 4 } as const;
@@ -57,14 +57,17 @@ export function hasStanding(name: Standing): MatchField {
 export const missNotYetTaken: MatchField = { field: "reg9", value: 0n, mask: 1n };
 export const markMissTaken: Action = load("reg9", 1, 0, 1);
 
+/** As {@link unset}; its lowest two bits name no originator. */
+const nothingToCommit = 0xec;
+
 /** Loads of the presets that a miss needs before it pauses. */
 export const presetVerdict: readonly Action[] = [
   load("reg2", unset),
   load("reg3", unset),
   load("reg4", unset),
   load("reg5", unset),
-  // reg6 and reg7, which are `xreg3`: the connection that `commit` shall remember.
-  load("reg7", unset),
+  // reg6 and reg7, which are `xreg3`: the connection that `commit` shall remember. Not zero, and nobody who opened one.
+  load("reg7", nothingToCommit),
 ];
 
 /** The way of a packet, as registers 2 to 5 carry it. */
@@ -100,9 +103,9 @@ export function wayPatches({ code, reg2, reg3, reg4 }: WayRegisters): { xreg: nu
 
 /**
  * What `commit` shall remember of the packet's connection, as a patch: `xreg3` is reg6 (the verdict) and reg7 (the agent's
- * life from bit 8 on, and who opened the connection).
+ * life from bit 8 on, by which rules it passes, and who opened the connection).
  */
-export function commitPatch(label: bigint, opened: Originator): { xreg: number; value: bigint } {
+export function commitPatch(label: bigint, opened: Originator, group: number): { xreg: number; value: bigint } {
   const [life, verdict] = [label >> 32n, label & 0xffff_ffffn];
-  return { xreg: 3, value: (verdict << 32n) | (life << 8n) | BigInt(originator[opened]) };
+  return { xreg: 3, value: (verdict << 32n) | (life << 8n) | BigInt(labelTail(opened, group)) };
 }

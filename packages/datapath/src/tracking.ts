@@ -3,16 +3,17 @@
  * it pass. A label that no entry knows any more is worth nothing, so that revoking a verdict revokes its connections.
  *
  * ```
- * ct_label  127     72 71      64 63    56 55       32 31        0
- *           | unused | originator | 0     | agent     | verdict   |
+ * ct_label  127     72 71  66 65      64 63    56 55       32 31        0
+ *           | unused | group | originator | 0     | agent     | verdict   |
  * ```
  * `agent` is drawn anew with each start of the agent: numbers of verdicts begin again, labels of a former life do not.
+ * `group` tells which rules let the connection pass, for counting; nothing else depends on it.
  */
 
 /** The zone of policies; services get their own. */
 export const policyZone = 0xbf1;
 
-/** Who opened a connection, as against what conntrack takes for it. In reg7[0..7], and in the label from bit 64 on. */
+/** Who opened a connection, as against what conntrack takes for it. In reg7[0..1], and in the label from bit 64 on. */
 export const originator = {
   /** Whoever sent the first packet that conntrack saw. */
   tracked: 1,
@@ -21,8 +22,18 @@ export const originator = {
 } as const;
 export type Originator = keyof typeof originator;
 
-export function originatorOf(number: number): Originator | undefined {
+/** @param label of a connection */
+export function originatorOf(label: bigint): Originator | undefined {
+  const number = Number((label >> 64n) & 3n);
   return (Object.keys(originator) as Originator[]).find((name) => originator[name] === number);
+}
+
+/** The group of connections of which it is not known by which rules they pass, or that pass by none. */
+export const noGroup = 63;
+
+/** What a label says beside verdict and life: from bit 64 on, and in the lowest 8 bits of reg7. */
+export function labelTail(opened: Originator, group: number): number {
+  return (group << 2) | originator[opened];
 }
 
 /**
@@ -45,6 +56,8 @@ export function standingOf(number: number): Standing {
 
 /** The part of a label that names the verdict and the agent's life. */
 export const labelMask = 0xffff_ffff_ffff_ffffn;
+export const labelGroupShift = 66n;
+export const labelGroupMask = 63n << labelGroupShift;
 
 /** Lives of agents are numbers below this: reg7 has room for 24 bits beside the originator. */
 export const maxLife = 2 ** 24;

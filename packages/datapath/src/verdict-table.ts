@@ -6,6 +6,7 @@ import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { cookieBuckets } from "./cookie.ts";
 import { sameGuard, type Guard, type Question } from "./decision.ts";
 import type { FactKey } from "./facts.ts";
+import { extendRuleGroups, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
 import type { Settled } from "./features/verdict.ts";
 
 export interface Verdict {
@@ -18,6 +19,8 @@ export interface Verdict {
    * pass, so that those that it let in before are judged again. Never drawn twice in an agent's life.
    */
   label: number;
+  /** Which rules the label can name. */
+  groups: RuleGroups;
   /** When it came into the table (ms). */
   readonly added: number;
   /** When a packet was last seen to use it (ms). */
@@ -80,6 +83,7 @@ export class VerdictTable {
       bytes: 0n,
       refused: 0n,
       label: this.#drawLabel(),
+      groups: groupsOf(noRuleGroups, decision),
     };
     const key = cubeKey(question, decision);
     for (const before of [this.#byCube.get(key), this.#byId.get(verdict.id)]) {
@@ -104,7 +108,11 @@ export class VerdictTable {
    */
   update(verdict: Verdict, decision: Settled): void {
     this.#unindex(verdict);
-    if (!sameGuard(guardOf(verdict.decision), guardOf(decision))) verdict.label = this.#drawLabel();
+    if (!sameGuard(guardOf(verdict.decision), guardOf(decision))) {
+      verdict.label = this.#drawLabel();
+      verdict.groups = noRuleGroups;
+    }
+    verdict.groups = groupsOf(verdict.groups, decision);
     verdict.decision = decision;
     this.#byId.set(verdict.id, verdict);
     this.#byCube.set(cubeKey(verdict.question, decision), verdict);
@@ -208,6 +216,11 @@ export class VerdictTable {
 
 function guardOf(decision: Settled): Guard | undefined {
   return decision.verdict === "allow" ? decision.guard : undefined;
+}
+
+function groupsOf(before: RuleGroups, decision: Settled): RuleGroups {
+  const guard = guardOf(decision);
+  return guard === undefined ? noRuleGroups : extendRuleGroups(before, guard.openings);
 }
 
 function nextAfter(id: number): number {

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { LabelSet } from "@beyondfabric/kube";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { openingsText, parseNetworkPolicy } from "@beyondfabric/policy";
-import { decide, sameVerdict, type Decision, type Question } from "../src/index.ts";
+import { decide, noRuleGroups, sameVerdict, verdictFlows, type Decision, type Question } from "../src/index.ts";
 import { cluster, factsOf, segments, type Cluster } from "./cluster.fixture.ts";
 
 function clusterWith(change: (state: Cluster) => void): Cluster {
@@ -194,5 +194,19 @@ describe("two decisions", () => {
     assert.ok(!sameVerdict(by(ports({ port: 80 })), by(ports({ port: 81 }))));
     assert.ok(!sameVerdict(by(ports({ port: 80 })), by(ports({ port: 80, protocol: "UDP" }))));
     assert.ok(!sameVerdict(by(), by({ podSelector: app("web"), ingress: [{}] })), "tracked or not");
+  });
+
+  it("make few entries of a pair for which ten thousand ports are open, and of one for which one is", () => {
+    const opened = (count: number): number => {
+      const ports = Array.from({ length: count }, (_, number) => ({ port: 1 + number * 2 }));
+      const state = shop((each) => policy(each, "web", { podSelector: app("web"), ingress: [{ ports }] }));
+      const decision = decide(pod(cart, web), factsOf(state));
+      assert.ok(decision.verdict === "allow" && decision.guard !== undefined);
+      assert.equal(decision.guard.openings.kind === "ports" && decision.guard.openings.TCP.length, count);
+      return verdictFlows(decision, pod(cart, web), 7, { label: 1n, groups: noRuleGroups }).length;
+    };
+    assert.ok(opened(1) < 8);
+    // First packets of such a pair go to the agent instead, each of them.
+    assert.ok(opened(10_000) < 8);
   });
 });

@@ -39,7 +39,15 @@ function packet(
     sourcePort,
     destinationPort,
   };
-  return { standing, source: sender, connection, isRemembered: false, isRelated: false, ...more };
+  return {
+    standing,
+    source: sender,
+    connection,
+    isRemembered: false,
+    isRelated: false,
+    isLaterFragment: false,
+    ...more,
+  };
 }
 
 const opened = { from: client, sourcePort: 4000, destinationPort: 80 };
@@ -57,6 +65,15 @@ function judge(tracked: TrackedPacket, there: Decision, back?: Decision, listeni
 }
 
 describe("a packet that no entry judged", () => {
+  it("passes as a fragment without ports where any port is open: it waits for the first of its datagram, which has them", () => {
+    const udp80 = decision({ kind: "ports", TCP: [], UDP: [{ first: 80, last: 80, rules: [] }], SCTP: [] });
+    const ports = { from: client, sourcePort: 0, destinationPort: 0, protocol: ipProtocol.udp };
+    const fragment = packet("fresh", client, ports, { isLaterFragment: true });
+    assert.equal(judge(fragment, udp80), "passes, there by tracked");
+    assert.equal(judge(fragment, nothing), "closed");
+    assert.equal(judge(packet("fresh", client, ports), udp80), "closed");
+  });
+
   it("passes when its label permits it, whatever may be opened", () => {
     assert.equal(judge(packet("permitted", client, opened), nothing, nothing), "passes");
   });

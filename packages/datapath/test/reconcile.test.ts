@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { canonicalFlow, type Flow } from "@beyondfabric/openflow";
-import { flowKey, reconcile, verdictFlows } from "../src/index.ts";
+import { flowKey, noRuleGroups, reconcile, verdictFlows } from "../src/index.ts";
 import { anyAnswered } from "./verdict.arbitrary.ts";
 
 /** Few keys, so that the two sides meet in every way: equal, other actions, other cookie, absent. */
@@ -77,7 +77,9 @@ describe("reconciling", () => {
   it("sees no difference in the order of match fields or in the form that a switch reports", () => {
     fc.assert(
       fc.property(fc.array(anyAnswered, { maxLength: 8 }), (answers) => {
-        const flows = answers.flatMap(({ question, decision }, index) => verdictFlows(decision, question, index, 0n));
+        const flows = answers.flatMap(({ question, decision }, index) =>
+          verdictFlows(decision, question, index, { label: 0n, groups: noRuleGroups }),
+        );
         const unique = [...new Map(flows.map((flow) => [flowKey(flow), flow])).values()];
         const reported = unique.map((flow) => {
           const canonical = canonicalFlow(flow);

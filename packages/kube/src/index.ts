@@ -27,12 +27,14 @@ export {
 } from "./request.ts";
 export type { Resource, Selection } from "./resource.ts";
 export {
+  endpointsResource,
   eventResource,
   leaseResource,
   namespaceResource,
   networkPolicyResource,
   nodeResource,
   podResource,
+  serviceResource,
 } from "./resources.ts";
 export {
   compileSelector,

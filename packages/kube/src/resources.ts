@@ -15,6 +15,8 @@ export const networkPolicyResource: Resource = {
   kind: "NetworkPolicy",
   namespaced: true,
 };
+export const serviceResource = core("services", "Service", true);
+export const endpointsResource = core("endpoints", "Endpoints", true);
 export const eventResource = core("events", "Event", true);
 export const leaseResource: Resource = {
   group: "coordination.k8s.io",

@@ -200,6 +200,21 @@ export function buildNeighborSolicitation(options: NeighborSolicitationOptions):
   return neighborMessage(icmpv6Type.neighborSolicitation, 0, options, 1, options.sourceMac);
 }
 
+/** RFC 4861 section 4.1: asks the routers of a link to announce themselves. Its hop limit must be 255. */
+export function buildRouterSolicitation(addresses: {
+  readonly src: Ip;
+  readonly dst: Ip;
+  readonly sourceMac: Mac;
+}): Buffer {
+  const message = Buffer.alloc(16);
+  message[0] = icmpv6Type.routerSolicitation;
+  message[8] = 1;
+  message[9] = 1;
+  message.set(macToBytes(addresses.sourceMac), 10);
+  message.writeUInt16BE(transportChecksum(addresses, ipProtocol.icmpv6, message), 2);
+  return message;
+}
+
 /** Who tells whom that `target` is at `targetMac`. */
 export interface NeighborAdvertisementOptions {
   readonly src: Ip;

@@ -46,6 +46,7 @@ export {
   buildIpv6,
   buildNeighborAdvertisement,
   buildNeighborSolicitation,
+  buildRouterSolicitation,
   buildTcp,
   buildUdp,
   buildUnsolicitedAdvertisement,

@@ -9,6 +9,7 @@ export const icmpv6Type = {
   echoRequest: 128,
   echoReply: 129,
   routerSolicitation: 133,
+  routerAdvertisement: 134,
   neighborSolicitation: 135,
   neighborAdvertisement: 136,
 } as const;

@@ -31,6 +31,12 @@ export interface Isolation {
 /** Per direction; absent when no policy isolates the pod in it. */
 export type Isolations = Readonly<Partial<Record<Direction, Isolation>>>;
 
+/** Whether there is a rule in this place. */
+export function hasRule(index: PolicyIndex, { policy, direction, index: place }: RuleReference): boolean {
+  const [namespace = "", name = ""] = policy.split("/");
+  return index.get(namespace, name)?.[direction]?.[place] !== undefined;
+}
+
 interface CompiledPolicy {
   readonly policy: NetworkPolicy;
   readonly rules: Readonly<Record<Direction, readonly CompiledRule[]>>;

@@ -1,6 +1,6 @@
 /** NetworkPolicies and tenants as pure functions: parsed, indexed, judged, explained. */
 export { AddressSet, type AddressAnswer, type AddressBlocks } from "./address-set.ts";
-export { PolicyIndex, type Isolation, type Isolations } from "./compile.ts";
+export { hasRule, PolicyIndex, type Isolation, type Isolations } from "./compile.ts";
 export { evaluateDirection, type DirectionQuestion, type DirectionVerdict } from "./evaluate.ts";
 export {
   explainVerdict,

@@ -74,6 +74,8 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
     source: {
       self: () => membership().self,
       nodes: () => [...directory().nodes],
+      residents: () =>
+        Array.from(directory().nodes, ({ name, gatewayAddresses }) => ({ name, addresses: gatewayAddresses })),
       networks: () => directory().networks,
       subnets: () => directory().subnets,
       pools: () => directory().pools,
@@ -95,6 +97,7 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
     lookup: new PodLookup({
       client,
       node: config.nodeName,
+      nodeUid: () => membership().self?.uid,
       watched: {
         ownPod: (namespace, name) => directory().ownPod(namespace, name),
         namespaceNamed: (name) => directory().namespaceNamed(name),

@@ -11,6 +11,7 @@ import {
 import type { AddressStore } from "../ipam/claims.ts";
 import { placeInLine } from "../ipam/garbage.ts";
 import type { Logger } from "../log.ts";
+import type { AddressEvents } from "./events.ts";
 
 export interface ClaimCollectorOptions {
   readonly self: NodeIdentity;
@@ -27,6 +28,7 @@ export interface ClaimCollectorOptions {
   readonly subnet: (name: string) => Subnet | undefined;
   readonly reclaimMilliseconds: number;
   readonly historyMilliseconds: number;
+  readonly events: Pick<AddressEvents, "collected">;
   readonly logger: Logger;
 }
 
@@ -65,7 +67,9 @@ export class ClaimCollector {
 
   async #collect(): Promise<void> {
     const { self, store, reads, watched, isAttached, subnet, logger } = this.#options;
+    const isLeaving = (name: string): boolean => subnet(name)?.deletionTimestamp !== undefined;
     const view = {
+      isLeaving,
       claims: watched.claims(),
       nodes: watched.nodes(),
       hasPod: watched.hasPod,
@@ -78,8 +82,9 @@ export class ClaimCollector {
       const options =
         seconds === undefined ? this.#garbageOptions : { ...this.#garbageOptions, reclaimMilliseconds: seconds * 1000 };
       try {
-        const environment = { node: self, store, reads, isAttached, now: () => Date.now() };
+        const environment = { node: self, store, reads, isAttached, isLeaving, now: () => Date.now() };
         const collected = await collect(finding, options, environment);
+        if (collected === "released" || collected === "reclaimed") this.#options.events.collected(finding.claim);
         if (collected !== "nothing")
           logger.info({ address, concern: finding.concern, collected }, "looked after a claim");
       } catch (error) {

@@ -53,6 +53,18 @@ export class AddressEvents {
     this.#recorder.record(ofAddress({ address }), "Normal", "AddressReleased", message);
   }
 
+  /** An agent took the address from a pod that is gone, or from an owner that wants it no more. */
+  collected({ address, holder, owner, retention }: IpAddressRecord): void {
+    const whose = owner === undefined ? "nobody" : `${owner.kind} ${owner.namespace}/${owner.name}`;
+    const isKept = holder !== undefined && owner !== undefined && retention !== "Pool";
+    const message =
+      holder === undefined
+        ? `${address} is no longer kept for ${whose}; anybody may have it`
+        : `pod ${holder.namespace}/${holder.pod} of node ${holder.node} is gone, which had ${address}; ` +
+          (isKept ? `it is kept for ${whose}` : "anybody may have it");
+    this.#recorder.record(ofAddress({ address }), "Normal", "AddressReleased", message);
+  }
+
   /** The pod waits for an address; the message names who has it, and what to do. */
   conflict(pod: PodName, addresses: readonly Ip[], message: string): void {
     this.#recorder.record(ofPod(pod), "Warning", "AddressConflict", message);

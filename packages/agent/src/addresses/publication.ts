@@ -33,7 +33,7 @@ import type { OwnBlock } from "../ipam/own-blocks.ts";
 import type { Logger } from "../log.ts";
 import { BlockLedger } from "./block-ledger.ts";
 import { poolFigures, subnetFigures } from "./figures.ts";
-import { holdersOf, inUseCondition, type SubnetHolders } from "./subnet-holders.ts";
+import { holdersOf, inUseCondition, type ResidentNode, type SubnetHolders } from "./subnet-holders.ts";
 
 /** Keeps a Subnet from vanishing under its pods. */
 export const inUseFinalizer = `${API_GROUP}/in-use`;
@@ -42,6 +42,8 @@ export const inUseFinalizer = `${API_GROUP}/in-use`;
 export interface PublicationSource {
   readonly self: () => NodeIdentity | undefined;
   readonly nodes: () => readonly NodeIdentity[];
+  /** Addresses that nodes have themselves. */
+  readonly residents: () => readonly ResidentNode[];
   readonly networks: () => readonly Stored<Network>[];
   readonly subnets: () => readonly Stored<Subnet>[];
   readonly pools: () => readonly Stored<IpPool>[];
@@ -230,7 +232,7 @@ export class Publication {
     blocks: readonly AddressBlock[],
     claims: readonly IpAddressRecord[],
   ): Promise<SubnetHolders> {
-    if (!finalizers.includes(inUseFinalizer)) return { pods: [], nodes: [] };
+    if (!finalizers.includes(inUseFinalizer)) return { pods: [], nodes: [], residents: [] };
     const read = async (block: AddressBlock): Promise<readonly BlockAllocation[]> => {
       try {
         return parseAddressBlockStatus(await this.#options.client.get(addressBlockKind, block.name))?.allocations ?? [];
@@ -239,7 +241,7 @@ export class Publication {
         throw error;
       }
     };
-    return holdersOf(name, blocks, claims, read);
+    return holdersOf(name, blocks, claims, this.#options.source.residents(), read);
   }
 
   /** Takes the finalizer away once the API server shows no block and no held claim of the subnet. */

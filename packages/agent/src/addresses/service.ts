@@ -16,6 +16,7 @@ import type { BlockStore, NodeIdentity } from "../ipam/blocks.ts";
 import { addressingRefused, chooseAddressing, type AddressingPlan } from "../ipam/choice.ts";
 import type { AddressStore, ClaimReads } from "../ipam/claims.ts";
 import { IpamError } from "../ipam/errors.ts";
+import { RecentTries } from "../ipam/recent-tries.ts";
 import type { BlockWish } from "../ipam/lending.ts";
 import type { StickyOwner } from "../ipam/owner.ts";
 import type { OwnBlock } from "../ipam/own-blocks.ts";
@@ -74,6 +75,8 @@ export interface AddressServiceOptions {
 const quarantineMilliseconds = 10_000;
 /** With fewer free addresses than this the next block is claimed. */
 const prefetchBelow = 8;
+/** A watch shows within that (ms) what became of an address that was asked for, but for rare moments. */
+const recentMilliseconds = 3000;
 /** Changes are gathered for so long (ms) before it is looked what they mean. */
 const gatherMilliseconds = 20;
 
@@ -149,6 +152,7 @@ export class AddressService implements PodAddresses {
       own: keeper.grants,
       now: () => Date.now(),
       seen: watched.claimAt,
+      recent: new RecentTries({ milliseconds: recentMilliseconds, now: () => Date.now() }),
       isAttached: (podUid) => this.#isAttached(podUid),
     });
     onBlocks();
@@ -214,18 +218,36 @@ export class AddressService implements PodAddresses {
     if (identity !== undefined) this.setIdentity(identity);
   }
 
-  /** The node's own addresses in the default subnet: the first of its first blocks. Empty until it owns blocks. */
+  /**
+   * The node's own addresses in the default subnet: the first of its first blocks. Empty until it owns blocks. When the
+   * subnet that they are of is deleted, the node takes others as soon as it owns blocks of another default one.
+   */
   nodeAddresses(): readonly Ip[] {
-    const held = this.allocator.allocation(NODE_OWNER);
-    if (held !== undefined) return held.addresses;
+    const held = this.allocator.allocation(NODE_OWNER)?.addresses;
     const subnet = this.#defaultSubnet();
-    if (subnet === undefined) return [];
+    if (subnet === undefined || (held !== undefined && !this.#isToLeave(held, subnet))) return held ?? [];
     try {
-      return this.allocator.allocate(NODE_OWNER, subnet).addresses;
+      if (held === undefined) return this.allocator.allocate(NODE_OWNER, subnet).addresses;
+      const { addresses } = this.allocator.move(NODE_OWNER, subnet);
+      this.#options.logger.info(
+        { before: held, addresses, subnet: subnet.name },
+        "the node's own addresses are others now",
+      );
+      return addresses;
     } catch (error) {
+      if (error instanceof IpamError && held !== undefined) return held;
       if (error instanceof IpamError) return [];
       throw error;
     }
+  }
+
+  /** Whether addresses are of a subnet that is on its way out, and the one that is there to follow is another. */
+  #isToLeave(addresses: readonly Ip[], successor: Subnet): boolean {
+    if (successor.deletionTimestamp !== undefined) return false;
+    const subnet = this.#subnets.find(({ families }) =>
+      families.some(({ cidr }) => addresses.some((address) => isInside(cidr, address))),
+    );
+    return subnet?.deletionTimestamp !== undefined;
   }
 
   gatewaysOf(subnet: string): readonly Ip[] {
@@ -381,6 +403,12 @@ export class AddressService implements PodAddresses {
     answer: Exclude<PodAnswer, { state: "known" }>,
   ): Promise<PodAddressing> {
     const { memory, logger } = this.#options;
+    if (answer.state === "displaced") {
+      throw new AgentError(
+        "AGENT_API_NEEDED",
+        `this node has a new Node object that its agent has not heard of yet, and addresses of the former one may be others' by now; it is tried again`,
+      );
+    }
     const named = memory.podClaimNamed(owner.namespace, owner.name);
     const claimed = owner.uid === "" ? named : memory.podClaim(owner.uid);
     const subnet = claimed === undefined ? undefined : this.subnetNamed(claimed.subnet);
@@ -484,9 +512,9 @@ export class AddressService implements PodAddresses {
 
   /** Whether a pod of this node, or the node itself, has an ordinary address inside. */
   holdsInside(cidr: Cidr): boolean {
-    const isInside = (address: Ip): boolean => ipFamily(address) === cidr.family && cidrContains(cidr, address);
-    for (const { addresses } of this.allocator.allocations()) if (addresses.some(isInside)) return true;
-    for (const { addresses, claimed } of this.#options.ports()) if (!claimed && addresses.some(isInside)) return true;
+    const isHere = (address: Ip): boolean => isInside(cidr, address);
+    for (const { addresses } of this.allocator.allocations()) if (addresses.some(isHere)) return true;
+    for (const { addresses, claimed } of this.#options.ports()) if (!claimed && addresses.some(isHere)) return true;
     return false;
   }
 
@@ -495,6 +523,10 @@ export class AddressService implements PodAddresses {
       if (claim.holder?.node === this.#options.nodeName) yield claim;
     }
   }
+}
+
+function isInside(cidr: Cidr, address: Ip): boolean {
+  return ipFamily(address) === cidr.family && cidrContains(cidr, address);
 }
 
 /** What a pool has of a subnet is for those who ask for it, as is what the Subnet itself reserves. */

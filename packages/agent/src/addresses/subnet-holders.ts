@@ -1,11 +1,20 @@
 /** Who keeps a Subnet that was deleted from going. */
 import type { AddressBlock, BlockAllocation, IpAddressRecord } from "@beyondfabric/kube/kinds";
+import { cidrContains, ipFamily, type Ip } from "@beyondfabric/packet";
 
 export interface SubnetHolders {
   /** `namespace/name` of pods with an address of it, in order. */
   readonly pods: readonly string[];
   /** Nodes with a block of it, in order. */
   readonly nodes: readonly string[];
+  /** Nodes whose own addresses are of it, in order. */
+  readonly residents: readonly string[];
+}
+
+/** A node and the addresses that it has itself. */
+export interface ResidentNode {
+  readonly name: string;
+  readonly addresses: readonly Ip[];
 }
 
 /** As many are named; the rest is counted. */
@@ -19,6 +28,7 @@ export async function holdersOf(
   subnet: string,
   blocks: readonly AddressBlock[],
   claims: readonly IpAddressRecord[],
+  residents: readonly ResidentNode[],
   read: (block: AddressBlock) => Promise<readonly BlockAllocation[]>,
 ): Promise<SubnetHolders> {
   const pods = new Set<string>();
@@ -26,17 +36,20 @@ export async function holdersOf(
   for (const { subnet: name, holder } of claims) {
     if (name === subnet && holder !== undefined) pods.add(`${holder.namespace}/${holder.pod}`);
   }
-  for (const block of blocks) {
-    if (block.subnet !== subnet) continue;
+  const own = blocks.filter((block) => block.subnet === subnet);
+  for (const block of own) {
     nodes.add(block.node);
     // Enough names for a sentence: the others need not be read.
     if (pods.size <= maxNamed) for (const { pod } of await read(block)) pods.add(pod);
   }
-  return { pods: [...pods].sort(), nodes: [...nodes].sort() };
+  const isOfSubnet = (address: Ip): boolean =>
+    own.some(({ cidr }) => cidr.family === ipFamily(address) && cidrContains(cidr, address));
+  const living = residents.filter(({ addresses }) => addresses.some(isOfSubnet)).map(({ name }) => name);
+  return { pods: [...pods].sort(), nodes: [...nodes].sort(), residents: living.sort() };
 }
 
 /** The condition that says so. */
-export function inUseCondition({ pods, nodes }: SubnetHolders): {
+export function inUseCondition({ pods, nodes, residents }: SubnetHolders): {
   type: string;
   status: "True" | "False";
   reason: string;
@@ -45,10 +58,17 @@ export function inUseCondition({ pods, nodes }: SubnetHolders): {
   if (pods.length === 0 && nodes.length === 0) {
     return { type: "InUse", status: "False", reason: "NoHolders", message: "nobody holds anything of it" };
   }
+  const waits: string[] = [];
+  if (pods.length > 0) waits.push(`${named(pods, "pod")}: delete them, or let them move to another Subnet`);
+  if (residents.length > 0) {
+    waits.push(
+      `the own addresses of ${named(residents, "node")}: create another Subnet with default: true, and they take theirs from it`,
+    );
+  }
   const message =
-    pods.length === 0
+    waits.length === 0
       ? `it goes as soon as the blocks of ${named(nodes, "node")} are given back`
-      : `it was deleted and waits for ${named(pods, "pod")}: delete them, or let them move to another Subnet`;
+      : `it was deleted and waits for ${waits.join("; and for ")}`;
   return { type: "InUse", status: "True", reason: "AddressesHeld", message };
 }
 

@@ -13,12 +13,19 @@ import type { NoiseWatch } from "../noise.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { BridgeSession } from "../switch/bridge-session.ts";
 import type { SwitchTables } from "../switch/database.ts";
+import { diagnose } from "../underlay/diagnosis.ts";
+import type { Examiner } from "../underlay/examiner.ts";
+import type { PhysicalNetworks } from "../underlay/physical-networks.ts";
 import { version } from "../version.ts";
 import type { View } from "../view.ts";
 import type { AddressSource } from "./address-routes.ts";
 import { PolicyAnswers } from "./policy-answers.ts";
+import type { ServiceEndpoint } from "../directory/service-lookup.ts";
+import { StatisticsReader } from "../reactor/aging.ts";
+import type { RuleFigures } from "../reactor/rule-counters.ts";
+import { hasRule } from "@beyondfabric/policy";
 import type { ApiSource } from "./server.ts";
-import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
+import type { EndpointsReply, FlowsReply, StatusReply, UnderlayReply, VersionReply } from "./types.ts";
 
 export interface ApiAnswersOptions {
   readonly config: AgentConfig;
@@ -38,13 +45,19 @@ export interface ApiAnswersOptions {
   readonly tunnelAddress: () => Ip | undefined;
   readonly switchVersion: () => string | undefined;
   readonly audit: AddressSource;
+  /** Undefined when there is no such service. */
+  readonly endpointsOf: (namespace: string, name: string) => Promise<readonly ServiceEndpoint[] | undefined>;
+  readonly networks: Pick<PhysicalNetworks, "states">;
+  readonly examiner: Examiner;
 }
 
 export class ApiAnswers implements ApiSource {
   readonly #parts: ApiAnswersOptions;
+  readonly #statistics: StatisticsReader;
 
   constructor(parts: ApiAnswersOptions) {
     this.#parts = parts;
+    this.#statistics = new StatisticsReader(parts.reactor, parts.session);
   }
 
   get addresses(): AddressSource {
@@ -53,7 +66,23 @@ export class ApiAnswers implements ApiSource {
 
   get policy(): PolicyAnswers {
     const { view, reactor } = this.#parts;
-    return new PolicyAnswers(view, () => reactor.counters.denials.list());
+    return new PolicyAnswers({
+      view,
+      denials: () => reactor.counters.denials.list(),
+      rules: () => this.#rules(),
+      readCounters: () => this.#statistics.read(),
+      endpointsOf: this.#parts.endpointsOf,
+    });
+  }
+
+  #rules(): readonly RuleFigures[] {
+    const { view, reactor } = this.#parts;
+    return reactor.counters.rules.list((rule) => hasRule(view.policies, rule));
+  }
+
+  async underlay(): Promise<UnderlayReply> {
+    const observation = await this.#parts.examiner.examine();
+    return { ...observation, findings: diagnose(observation) };
   }
 
   notReady(): readonly string[] {
@@ -196,6 +225,8 @@ export class ApiAnswers implements ApiSource {
       operations: attachments.operations,
       addresses: () => addresses.blockUsage(),
       families: () => addresses.usage(),
+      rules: () => this.#rules(),
+      networks: () => this.#parts.networks.states(),
       claims: () => claimsByPhase(this.#parts.claims()),
     });
   }

@@ -9,7 +9,7 @@ import type { Logger } from "../log.ts";
 import { addressRoutes, type AddressSource } from "./address-routes.ts";
 import { asking, jsonAnswer, readJson, RequestError, type Route } from "./route.ts";
 import { policyRoutes, type PolicySource } from "./policy-routes.ts";
-import type { ApiError, EndpointsReply, FlowsReply, StatusReply, VersionReply } from "./types.ts";
+import type { ApiError, EndpointsReply, FlowsReply, StatusReply, UnderlayReply, VersionReply } from "./types.ts";
 
 export interface ApiSource {
   version(): VersionReply;
@@ -21,6 +21,8 @@ export interface ApiSource {
   /** Why the agent is not ready, one sentence each; empty when it is. */
   notReady(): readonly string[];
   readonly addresses: AddressSource;
+  /** Looks at the physical networks of the node and asks their wires. */
+  underlay(): Promise<UnderlayReply>;
 }
 
 export interface ApiServerOptions {
@@ -45,6 +47,7 @@ export class ApiServer {
       ["/v1/status", asking(async () => jsonAnswer(await source.status()))],
       ["/v1/endpoints", asking(async () => jsonAnswer(await source.endpoints()))],
       ["/v1/flows", asking(async (url) => jsonAnswer(await source.flows(url.searchParams.get("pod") ?? undefined)))],
+      ["/v1/underlay/examination", asking(async () => jsonAnswer(await source.underlay()))],
       ...addressRoutes(source.addresses),
       ...policyRoutes(source.policy),
     ]);

@@ -4,8 +4,16 @@
  */
 import type { AddressAccount } from "../ipam/audit.ts";
 import type { Finding, RepairStep } from "../ipam/audit-findings.ts";
+import type { UnderlayFinding, UnderlayObservation } from "../underlay/diagnosis.ts";
 import type { Tenure } from "../ipam/audit-history.ts";
 
+export type {
+  NetworkObservation,
+  UnderlayFinding,
+  UnderlayObservation,
+  UnderlayRule,
+  WireObservation,
+} from "../underlay/diagnosis.ts";
 export type { AddressAccount, AddressState, AddressUser } from "../ipam/audit.ts";
 export type { Finding, FindingKind, FindingRule, RepairStep } from "../ipam/audit-findings.ts";
 export type { Tenure } from "../ipam/audit-history.ts";
@@ -163,6 +171,11 @@ export interface AddressRepairReply {
   }[];
 }
 
+/** GET /v1/underlay/examination: takes some seconds, because answers are waited for. */
+export interface UnderlayReply extends UnderlayObservation {
+  readonly findings: readonly UnderlayFinding[];
+}
+
 /** A part of a rule of a policy, and what became of it. */
 export interface PolicyFinding {
   readonly part: string;
@@ -178,7 +191,19 @@ export interface PolicyExplanationReply {
   /** The addresses that were compared. */
   readonly from: string;
   readonly to: string;
+  /** What is done about packets under a false name. */
+  readonly spoofGuard: string;
   readonly tenancy: { readonly allowed: boolean; readonly because: string };
+  /** Where an end is a service: all of its endpoints; the rest is about the first that is refused, or the first of all. */
+  readonly service?: {
+    readonly name: string;
+    readonly endpoints: readonly {
+      readonly from: string;
+      readonly to: string;
+      readonly allowed: boolean;
+      readonly sentence: string;
+    }[];
+  };
   /** Egress at the source, then ingress at the destination; only where there is a pod. */
   readonly directions: readonly {
     readonly direction: "ingress" | "egress";
@@ -220,9 +245,25 @@ export interface PolicyMatrixReply {
   readonly rows: readonly { readonly from: string; readonly openings: readonly string[] }[];
 }
 
-/** GET /v1/denials: what policies refused lately at pods of this node, oldest first. */
+/** GET /v1/policy/counters: what each rule let pass at pods of this node since its agent started. */
+export interface PolicyCountersReply {
+  readonly rules: readonly {
+    readonly policy: string;
+    readonly direction: "ingress" | "egress";
+    /** Counted from 1. */
+    readonly rule: number;
+    readonly sessions: number;
+    /** Of both directions. */
+    readonly packets: number;
+    readonly bytes: number;
+  }[];
+}
+
+/** GET /v1/denials: what policies and tenancy refused lately at pods of this node, oldest first. */
 export interface DenialsReply {
   readonly denials: readonly {
+    /** `policy`: what each end lets pass, the other does not. */
+    readonly reason: "tenant-differs" | "policy" | "policy-ingress" | "policy-egress";
     readonly source: { readonly address: string; readonly pod?: string };
     readonly destination: { readonly address: string; readonly pod?: string };
     /** IANA's number; 0 when an entry of the switch refused packets of any kind. */

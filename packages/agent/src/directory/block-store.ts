@@ -2,14 +2,26 @@
 import { isAlreadyExists, isConflict, isNotFound, nodeResource, podResource } from "@beyondfabric/kube";
 import type { KubeClient, Pod } from "@beyondfabric/kube";
 import { addressBlockKind, formatViolation, parseAddressBlock, type AddressBlock } from "@beyondfabric/kube/kinds";
-import { cidrsOverlap, formatCidr, isIp, parseIp, type Cidr, type Ip } from "@beyondfabric/packet";
+import { formatCidr, isIp, parseIp, type Cidr, type Ip } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
 import type { BlockStore, NodeIdentity } from "../ipam/blocks.ts";
 import { releaseOrphan, type OrphanReads } from "../ipam/garbage.ts";
 import type { Logger } from "../log.ts";
 
+/** Blocks that are read at a time. */
+const maxReads = 16;
+
 export function blockStore(client: KubeClient): BlockStore {
+  const get = async (name: string): Promise<AddressBlock | undefined> => {
+    try {
+      return readBlock(await client.get(addressBlockKind, name));
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  };
   return {
+    get,
     async create(manifest) {
       try {
         return readBlock(await client.create(addressBlockKind, manifest));
@@ -18,20 +30,13 @@ export function blockStore(client: KubeClient): BlockStore {
         throw error;
       }
     },
-    async get(name) {
-      try {
-        return readBlock(await client.get(addressBlockKind, name));
-      } catch (error) {
-        if (isNotFound(error)) return undefined;
-        throw error;
+    async existing(names) {
+      const found: AddressBlock[] = [];
+      for (let at = 0; at < names.length; at += maxReads) {
+        const blocks = await Promise.all(names.slice(at, at + maxReads).map(get));
+        found.push(...blocks.filter((block) => block !== undefined));
       }
-    },
-    async overlapping(cidr) {
-      const overlaps = (raw: unknown): AddressBlock | undefined => {
-        const parsed = parseAddressBlock(raw);
-        return parsed.ok && cidrsOverlap(parsed.value.cidr, cidr) ? parsed.value : undefined;
-      };
-      return (await client.listAll(addressBlockKind, overlaps)).records;
+      return found;
     },
     async lend({ name, uid, resourceVersion }, lent) {
       const change = { metadata: { uid, resourceVersion }, spec: { lent: lent.map(formatCidr) } };

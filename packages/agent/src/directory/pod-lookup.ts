@@ -1,5 +1,6 @@
 /** What the API says of a pod whose interface is asked for: from the watch, or, when that does not show it yet, by one read. */
-import { isNotFound, LabelSet, namespaceResource, podResource, type KubeClient } from "@beyondfabric/kube";
+import { isNotFound, LabelSet, namespaceResource, nodeResource, podResource } from "@beyondfabric/kube";
+import type { KubeClient, KubeObject } from "@beyondfabric/kube";
 import { namespaceRecord, ownPodRecord, type NamespaceRecord, type OwnPodRecord } from "./records.ts";
 
 /** The runtime's word for a pod. */
@@ -14,11 +15,15 @@ export type PodAnswer =
   | { readonly state: "known"; readonly pod: OwnPodRecord; readonly namespace: NamespaceRecord }
   /** The API has no such pod on this node: it is gone, or was never there. */
   | { readonly state: "absent" }
+  /** The Node object of this node is a later one than the agent knows of: what was the former one's may be others' by now. */
+  | { readonly state: "displaced" }
   | { readonly state: "unreachable"; readonly cause: unknown };
 
 export interface PodLookupOptions {
   readonly client: KubeClient;
   readonly node: string;
+  /** UID of the Node object that this node's blocks belong to, as far as is known. */
+  readonly nodeUid: () => string | undefined;
   readonly watched: {
     ownPod(namespace: string, name: string): OwnPodRecord | undefined;
     namespaceNamed(name: string): NamespaceRecord | undefined;
@@ -37,19 +42,33 @@ export class PodLookup {
 
   async find(reference: PodReference): Promise<PodAnswer> {
     try {
-      const pod = await this.#pod(reference);
+      const seen = this.#seen(reference);
+      const pod = seen ?? (await this.#read(reference));
       if (pod === undefined) return { state: "absent" };
+      // Whoever has not heard of the pod may not have heard of the end of its own Node object either.
+      if (seen === undefined && (await this.#isDisplaced())) return { state: "displaced" };
       return { state: "known", pod, namespace: await this.#namespace(reference.namespace) };
     } catch (cause) {
       return { state: "unreachable", cause };
     }
   }
 
-  async #pod(reference: PodReference): Promise<OwnPodRecord | undefined> {
-    const { client, node, watched } = this.#options;
+  #seen(reference: PodReference): OwnPodRecord | undefined {
+    const seen = this.#options.watched.ownPod(reference.namespace, reference.name);
+    return seen !== undefined && isMeant(seen, reference) ? seen : undefined;
+  }
+
+  async #isDisplaced(): Promise<boolean> {
+    const { client, node, nodeUid } = this.#options;
+    const known = nodeUid();
+    if (known === undefined) return false;
+    const current = await orAbsent(client.get<KubeObject>(nodeResource, node, undefined, patience));
+    return current?.metadata?.uid !== known;
+  }
+
+  async #read(reference: PodReference): Promise<OwnPodRecord | undefined> {
+    const { client, node } = this.#options;
     const { namespace, name } = reference;
-    const seen = watched.ownPod(namespace, name);
-    if (seen !== undefined && isMeant(seen, reference)) return seen;
     const pod = await orAbsent(client.get(podResource, name, namespace, patience));
     const record = pod === undefined ? undefined : ownPodRecord(pod, node);
     return record !== undefined && isMeant(record, reference) ? record : undefined;

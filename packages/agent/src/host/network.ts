@@ -8,7 +8,7 @@ import { formatCidr, ipFamily, parseCidr, parseIp, type Cidr, type Ip, type Mac 
 import { AgentError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { NicFacts } from "../underlay/placement.ts";
-import { ruleset, tableName } from "./ruleset.ts";
+import { releasedRuleset, ruleset, tableName } from "./ruleset.ts";
 
 export interface HostNetworkFacts {
   readonly hostInterface: string;
@@ -151,14 +151,30 @@ export class HostNetwork {
     return await this.#uplinkAddresses(to.index);
   }
 
-  /** Brings what the bridge of a NIC carries for the node back to the NIC, before the bridge goes. */
-  async releaseUplink(nic: string, bridge: string): Promise<void> {
+  /**
+   * Brings what the bridge of a NIC carries for the node back to the NIC, before the bridge goes; and what is remembered of
+   * it where the bridge's interface has gone already, as it does with a userspace datapath that died.
+   * @returns the addresses that the NIC has now; none when it is not there
+   */
+  async releaseUplink(
+    nic: string,
+    bridge: string,
+    remembered: UplinkAddresses | undefined,
+  ): Promise<readonly string[]> {
     const [from, to] = await Promise.all([this.#socket.findLink(bridge), this.#socket.findLink(nic)]);
-    if (from === undefined || to === undefined) return;
+    if (to === undefined) return [];
     setSysctls({ [`ipv4/conf/${nic}/arp_ignore`]: 0, [`ipv6/conf/${nic}/disable_ipv6`]: 0 }, this.#netns);
     if (!to.up) await this.#socket.setLink(to.index, { up: true });
-    const { addresses } = await moveAddresses(this.#socket, from.index, to.index);
+    if (from !== undefined) await moveAddresses(this.#socket, from.index, to.index);
+    await this.#giveBack(to.index, remembered);
+    const { addresses } = await this.#uplinkAddresses(to.index);
     if (addresses.length > 0) this.#logger.info({ nic, bridge, addresses }, "gave the NIC its addresses back");
+    return addresses;
+  }
+
+  /** Has the kernel take the frames of every NIC again, those included that bridges took. */
+  async hearNics(hostInterface: string): Promise<void> {
+    if ((await readTable("inet", tableName)) !== undefined) await applyRuleset(releasedRuleset(hostInterface));
   }
 
   /** What is seen of a NIC, and of the bridge that took it, if one did. */

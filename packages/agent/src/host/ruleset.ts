@@ -31,8 +31,7 @@ export function ruleset({ hostInterface, captured = [], subnets, nodeAddresses }
     "  chain prerouting {",
     "    type filter hook prerouting priority raw; policy accept;",
     ...captured.map((nic) => `    iifname "${nic}" drop comment "its bridge has these frames"`),
-    `    iifname != { "lo", "${hostInterface}" } ip saddr @cluster4 counter drop comment "pods speak through the bridge only"`,
-    `    iifname != { "lo", "${hostInterface}" } ip6 saddr @cluster6 counter drop comment "pods speak through the bridge only"`,
+    ...foreignSources(hostInterface),
     "  }",
     "  chain forward {",
     "    type filter hook forward priority filter; policy accept;",
@@ -52,6 +51,26 @@ export function ruleset({ hostInterface, captured = [], subnets, nodeAddresses }
   }
   lines.push("  }", "}", "");
   return lines.join("\n");
+}
+
+/** Of a table that stands, takes away what keeps the kernel from the frames of NICs, and leaves the rest. */
+export function releasedRuleset(hostInterface: string): string {
+  return [
+    `flush chain inet ${tableName} prerouting`,
+    `table inet ${tableName} {`,
+    "  chain prerouting {",
+    ...foreignSources(hostInterface),
+    "  }",
+    "}",
+    "",
+  ].join("\n");
+}
+
+function foreignSources(hostInterface: string): string[] {
+  return [
+    `    iifname != { "lo", "${hostInterface}" } ip saddr @cluster4 counter drop comment "pods speak through the bridge only"`,
+    `    iifname != { "lo", "${hostInterface}" } ip6 saddr @cluster6 counter drop comment "pods speak through the bridge only"`,
+  ];
 }
 
 function setLines(name: string, family: 4 | 6, elements: readonly string[]): string[] {

@@ -2,11 +2,11 @@
  * Addresses inside this node's own blocks, in memory: no API call stands between a pod and its address. What is in use is
  * restored from OVSDB when the agent starts, so this holds nothing that could be lost.
  */
-import { cidrContains, cidrContainsCidr, familyBits, formatCidr, ipFamily } from "@beyondfabric/packet";
+import { cidrContains, cidrContainsCidr, familyBits, formatCidr } from "@beyondfabric/packet";
 import { ipFromBigInt, ipToBigInt, PrefixMap } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 import { assignableIntervals, cidrInterval, clip, intervalsContain, intervalsSize } from "@beyondfabric/kube/kinds";
-import { ordinalOf, specificIntervals, subnetFamily, valueAt } from "@beyondfabric/kube/kinds";
+import { ordinalOf, subnetFamily, valueAt } from "@beyondfabric/kube/kinds";
 import type { Interval, Subnet } from "@beyondfabric/kube/kinds";
 import type { Allocation, AllocationFact, AllocatorOptions, RestoreConflict, Usage } from "./allocation.ts";
 import { remainder } from "./block-parts.ts";
@@ -181,24 +181,12 @@ export class Allocator {
   }
 
   /**
-   * Allocates these very addresses, at most one of each family, or none of them.
-   * @throws IpamError `IPAM_ADDRESS_TAKEN`, `IPAM_ADDRESS_NOT_ASSIGNABLE`, `IPAM_NO_BLOCK`, `IPAM_OWNER_CONFLICT`
+   * Lets an owner have addresses of another subnet instead of those that it holds, which go to rest; or nothing happens.
+   * @throws IpamError `IPAM_NO_BLOCK`, `IPAM_NO_FREE_ADDRESS`
    */
-  allocateSpecific(owner: string, subnet: Subnet, addresses: readonly Ip[], allow?: { reserved: boolean }): Allocation {
-    const held = this.#allocations.get(owner);
-    if (held !== undefined) {
-      const isSame =
-        held.addresses.length === addresses.length && addresses.every((each) => held.addresses.includes(each));
-      if (isSame) return this.#again(held, subnet);
-      throw ownerConflict(held);
-    }
-    for (const address of addresses) this.#checkSpecific(subnet, address, allow?.reserved ?? false);
-    if (new Set(addresses.map(ipFamily)).size !== addresses.length) {
-      throw new IpamError(
-        "IPAM_ADDRESS_NOT_ASSIGNABLE",
-        `${addresses.join(", ")}: two addresses of one family; ask for at most one of each`,
-      );
-    }
+  move(owner: string, subnet: Subnet): Allocation {
+    const addresses = subnet.families.map(({ family }) => this.#choose(subnet, family));
+    this.release(owner);
     return this.#hold(owner, subnet.name, addresses);
   }
 
@@ -417,41 +405,6 @@ export class Allocator {
   #isAssignable(address: Ip): boolean {
     const found = this.#byPrefix.lookup(address);
     return found !== undefined && intervalsContain(found.value.block.assignable, ipToBigInt(address));
-  }
-
-  #checkSpecific(subnet: Subnet, address: Ip, isReservedAllowed: boolean): void {
-    const holder = this.#reserved.has(address) ? CLAIM_OWNER : this.#holders.get(address);
-    if (holder !== undefined) {
-      throw new IpamError(
-        "IPAM_ADDRESS_TAKEN",
-        `address ${address} is held by ${holder}; choose another or delete the holder`,
-      );
-    }
-    const found = this.#byPrefix.lookup(address)?.value;
-    if (found === undefined || found.pool.subnet.name !== subnet.name) {
-      throw new IpamError(
-        "IPAM_NO_BLOCK",
-        `address ${address} is in no block of Subnet ${subnet.name} that this node owns; run the pod on the node that owns it`,
-      );
-    }
-    const family = subnetFamily(found.pool.subnet, found.pool.family);
-    const intervals =
-      !isReservedAllowed || family === undefined
-        ? found.block.assignable
-        : specificIntervals(found.pool.subnet, family);
-    if (!intervalsContain(intervals, ipToBigInt(address))) {
-      throw new IpamError(
-        "IPAM_ADDRESS_NOT_ASSIGNABLE",
-        `address ${address} of Subnet ${subnet.name} is its gateway or edge, excluded, reserved or outside of its ranges; choose another`,
-      );
-    }
-    const released = found.pool.resting.get(address);
-    if (released !== undefined && released > this.#latestRested()) {
-      throw new IpamError(
-        "IPAM_ADDRESS_TAKEN",
-        `address ${address} was released a moment ago and still rests; try again`,
-      );
-    }
   }
 
   #rest(address: Ip): void {

@@ -45,6 +45,21 @@ export function possibleBlocks(family: Pick<SubnetFamily, "family" | "blockLengt
   return Array.from({ length: count }, (_, index) => cidrOf(address, family.blockLength + index));
 }
 
+/**
+ * Every prefix that a block around or inside another one can have, itself left out: some dozens, however many blocks there
+ * are in the cluster.
+ */
+export function possibleNeighbours(family: Pick<SubnetFamily, "family" | "blockLength">, block: Cidr): Cidr[] {
+  const around = possibleBlocks(family, block.address).filter(({ length }) => length < block.length);
+  const inside: Cidr[] = [];
+  let parts: readonly Cidr[] = [block];
+  for (let length = block.length; length < longestPart(family); length++) {
+    parts = parts.flatMap(halves);
+    inside.push(...parts);
+  }
+  return [...around, ...inside];
+}
+
 /** The widest prefixes that cover a block without what is lent of it, in ascending order. */
 export function remainder(block: Cidr, lent: readonly Cidr[]): Cidr[] {
   const inside = lent.filter((part) => cidrsOverlap(part, block));

@@ -24,8 +24,8 @@ export interface BlockStore {
   create(manifest: AddressBlockManifest): Promise<AddressBlock | undefined>;
   /** Reads it from the API server, not from a cache; undefined when there is none. */
   get(name: string): Promise<AddressBlock | undefined>;
-  /** Blocks that overlap a prefix, read from the API server: those around it and those inside it. */
-  overlapping(cidr: Cidr): Promise<readonly AddressBlock[]>;
+  /** Those of these that exist, each read like that, one after the other perhaps. */
+  existing(names: readonly string[]): Promise<readonly AddressBlock[]>;
   /** Writes what is lent if UID and resourceVersion are still those of `block`; undefined when they are not, or it is gone. */
   lend(block: AddressBlock, lent: readonly Cidr[]): Promise<AddressBlock | undefined>;
   /** Deletes it if UID and resourceVersion are still those of `block`; false when they are not, or it is gone. */

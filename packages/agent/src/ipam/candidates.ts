@@ -1,5 +1,9 @@
-/** The addresses that a pod may have, in the order in which it tries them: ranges, never a list of every address. */
-import { assignableIntervals, intervalsSize, rangeInterval } from "@beyondfabric/kube/kinds";
+/**
+ * The addresses that a pod may have, in the order in which it tries them: ranges, never a list of every address. Each pod has
+ * an order of its own, so that pods that start together ask for different addresses: where all took the lowest that looks
+ * free, all but one would lose it, again and again.
+ */
+import { assignableIntervals, rangeInterval, valueAt } from "@beyondfabric/kube/kinds";
 import type { AddressRange, Interval, Subnet } from "@beyondfabric/kube/kinds";
 import { ipFamily, ipFromBigInt, ipToBigInt } from "@beyondfabric/packet";
 import type { Ip, IpFamily } from "@beyondfabric/packet";
@@ -12,67 +16,59 @@ export interface Candidates {
   readonly count: bigint;
   /** Place, from 0, of the address that is tried before all others. */
   readonly preferred: bigint;
+  /** Places from one that is tried to the next, around the end; it shares no divisor with the count, so that none is left out. */
+  readonly stride: bigint;
 }
 
-/**
- * The candidates of each family that the ranges have, IPv4 first.
- * @param ordinal the pod's place among its equals: it prefers the address in the same place, counted around
- */
-export function candidatesOf(ranges: readonly AddressRange[], ordinal = 0n): Candidates[] {
+/** Whose order it is. */
+export interface CandidateOrder {
+  /** A number of 64 bits that no other pod has. */
+  readonly seed: bigint;
+  /** Place, from 0, of the pod among its equals: it tries the address in the same place first, counted around. */
+  readonly ordinal?: bigint | undefined;
+}
+
+/** The candidates of each family that the ranges have, IPv4 first. Families of one size are tried in the same places. */
+export function candidatesOf(ranges: readonly AddressRange[], { seed, ordinal }: CandidateOrder): Candidates[] {
   return ([4, 6] as const).flatMap((family) => {
     const own = ranges.filter((range) => range.family === family);
     const count = own.reduce((sum, range) => sum + size(rangeInterval(range)), 0n);
-    return count === 0n ? [] : [{ family, ranges: own, count, preferred: ordinal % count }];
-  });
-}
-
-/**
- * Every address of a subnet that is handed out without being asked for by name, for a subnet without blocks.
- * @param seed where to begin: claimants that begin in different places do not meet before the subnet is full
- */
-export function subnetCandidates(subnet: Subnet, seed: bigint): Candidates[] {
-  return subnet.families.flatMap((each) => {
-    const intervals = assignableIntervals(subnet, each);
-    const count = intervalsSize(intervals);
     if (count === 0n) return [];
-    const { family } = each;
-    const ranges = rotate(intervals, seed % count).map(({ first, last }) => ({
-      family,
-      first: ipFromBigInt(first, family),
-      last: ipFromBigInt(last, family),
-    }));
-    return [{ family, ranges, count, preferred: 0n }];
+    return [{ family, ranges: own, count, preferred: (ordinal ?? seed) % count, stride: strideOf(seed, count) }];
   });
 }
 
-/** The same values, from the `place`-th on and around. */
-function rotate(intervals: readonly Interval[], place: bigint): Interval[] {
-  const before: Interval[] = [];
-  let rest = place;
-  for (const [index, { first, last }] of intervals.entries()) {
-    const length = last - first + 1n;
-    if (rest >= length) {
-      before.push({ first, last });
-      rest -= length;
-      continue;
-    }
-    if (rest > 0n) before.push({ first, last: first + rest - 1n });
-    return [{ first: first + rest, last }, ...intervals.slice(index + 1), ...before];
-  }
-  return before;
+/** Every address of a subnet that is handed out without being asked for by name, for a subnet without blocks. */
+export function subnetCandidates(subnet: Subnet, seed: bigint): Candidates[] {
+  const ranges = subnet.families.flatMap((each) =>
+    assignableIntervals(subnet, each).map(({ first, last }) => ({
+      family: each.family,
+      first: ipFromBigInt(first, each.family),
+      last: ipFromBigInt(last, each.family),
+    })),
+  );
+  return candidatesOf(ranges, { seed });
 }
 
-/** Every candidate once: the preferred one, then the others in the order of the ranges. */
-export function* candidateAddresses(candidates: Candidates): Generator<Ip> {
-  const { family, ranges, preferred } = candidates;
-  const first = candidateAt(candidates, preferred);
-  yield first;
-  for (const range of ranges) {
-    const { first: low, last: high } = rangeInterval(range);
-    for (let value = low; value <= high; value++) {
-      const address = ipFromBigInt(value, family);
-      if (address !== first) yield address;
-    }
+/** Made of other bits than the first place: pods that begin in one place part at the second. */
+function strideOf(seed: bigint, count: bigint): bigint {
+  let stride = ((seed >> 24n) % count) + 1n;
+  while (commonDivisor(stride, count) !== 1n) stride++;
+  return stride;
+}
+
+function commonDivisor(a: bigint, b: bigint): bigint {
+  while (b !== 0n) [a, b] = [b, a % b];
+  return a;
+}
+
+/** Every candidate once, the preferred one first. */
+export function* candidateAddresses({ family, ranges, count, preferred, stride }: Candidates): Generator<Ip> {
+  const intervals = ranges.map(rangeInterval);
+  let place = preferred;
+  for (let tried = 0n; tried < count; tried++) {
+    yield ipFromBigInt(valueAt(intervals, place), family);
+    place = (place + stride) % count;
   }
 }
 
@@ -84,16 +80,6 @@ export function isCandidate(candidates: Candidates, address: Ip): boolean {
     const { first, last } = rangeInterval(range);
     return first <= value && value <= last;
   });
-}
-
-function candidateAt({ family, ranges }: Candidates, place: bigint): Ip {
-  let rest = place;
-  for (const range of ranges) {
-    const interval = rangeInterval(range);
-    if (rest < size(interval)) return ipFromBigInt(interval.first + rest, family);
-    rest -= size(interval);
-  }
-  throw new RangeError(`place ${place} is beyond the candidates`);
 }
 
 function size({ first, last }: Interval): bigint {

@@ -1,5 +1,4 @@
 /** Which addresses a pod is to get: one pure decision over what it, its namespace and the subnets and pools say. */
-import { createHash } from "node:crypto";
 import { compileSelector } from "@beyondfabric/kube";
 import type { Labels, Selector } from "@beyondfabric/kube";
 import { bySeniority, formatAddressRange, formatViolation, unassignable } from "@beyondfabric/kube/kinds";
@@ -12,6 +11,7 @@ import type { ListWish, PoolWish, Wish } from "./annotations.ts";
 import { candidatesOf, subnetCandidates } from "./candidates.ts";
 import type { Candidates } from "./candidates.ts";
 import { IpamError } from "./errors.ts";
+import { hash64 } from "./hash.ts";
 import { podOwner } from "./owner.ts";
 import type { OwnPod, PodOwner, StickyOwner } from "./owner.ts";
 
@@ -118,10 +118,9 @@ function plan(question: Question): AddressingPlan | undefined {
   return { kind: "ordinary", subnet, mac, source };
 }
 
-/** A number that is the pod's own, so that pods that start together ask for different addresses. */
+/** A number that is the pod's own. */
 function seedOf({ uid, namespace, name }: OwnPod): bigint {
-  const digest = createHash("sha256").update(`${uid} ${namespace}/${name}`).digest();
-  return digest.readBigUInt64BE(0);
+  return hash64(`${uid} ${namespace}/${name}`);
 }
 
 interface Found {
@@ -193,7 +192,7 @@ function namedPlan(
     retention: isSticky ? "Sticky" : wish.kind === "addresses" ? "Fixed" : "Pool",
     owner,
     pool,
-    candidates: candidatesOf(ranges, ordinal),
+    candidates: candidatesOf(ranges, { seed: seedOf(pod), ordinal }),
   };
 }
 

@@ -43,6 +43,8 @@ export interface ClaimView {
   readonly isAttached: (podUid: string) => boolean;
   /** What was last read of an owner; undefined: unknown, and then nothing is done to its addresses. */
   readonly ownerState: (owner: AddressOwner) => OwnerState | undefined;
+  /** Whether a subnet was deleted: whoever comes back gets an address of another. */
+  readonly isLeaving?: (subnet: string) => boolean;
 }
 
 /** What to look into: whether the holder is gone, or whether the address is due for another state. */
@@ -115,7 +117,8 @@ export class ClaimGarbage {
     if (phase === "Released") return now - claim.since >= this.#options.historyMilliseconds ? "history" : undefined;
     const state = owner === undefined ? gone : view.ownerState(owner);
     if (state === undefined) return undefined;
-    const isLost = isSurplus || owner === undefined || !keepsAddress(owner, state);
+    const isLeaving = view.isLeaving?.(claim.subnet) === true;
+    const isLost = isSurplus || isLeaving || owner === undefined || !keepsAddress(owner, state);
     if (claim.reclaimAt === undefined) return isLost ? "owner" : undefined;
     return !isLost || now >= claim.reclaimAt ? "owner" : undefined;
   }
@@ -164,6 +167,7 @@ export interface CollectEnvironment {
   readonly store: Pick<AddressStore, "get" | "update" | "delete" | "listOwner">;
   readonly reads: GarbageReads;
   readonly isAttached: (podUid: string) => boolean;
+  readonly isLeaving?: (subnet: string) => boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -207,13 +211,14 @@ async function collectHolder(
 async function collectRetained(
   record: IpAddressRecord,
   { reclaimMilliseconds }: Pick<ClaimGarbageOptions, "reclaimMilliseconds">,
-  { store, reads, now }: CollectEnvironment,
+  { store, reads, isLeaving, now }: CollectEnvironment,
 ): Promise<Collected> {
-  const { owner, phase, reclaimAt } = record;
+  const { owner, phase, reclaimAt, subnet } = record;
   if (phase !== "Retained") return "nothing";
   const state = owner === undefined ? gone : await reads.ownerState(owner);
   if (state === undefined) return "nothing";
-  const isKept = owner !== undefined && keepsAddress(owner, state) && !(await isSurplus(record, owner, store));
+  const isWanted = owner !== undefined && isLeaving?.(subnet) !== true && keepsAddress(owner, state);
+  const isKept = isWanted && !(await isSurplus(record, owner, store));
   const swap = async (next: IpAddressRecord, done: Collected): Promise<Collected> =>
     (await store.update(next)) === undefined ? "nothing" : done;
   if (isKept) return reclaimAt === undefined ? "nothing" : swap(scheduleReclaim(record, undefined), "kept");

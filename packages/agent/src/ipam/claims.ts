@@ -11,6 +11,7 @@ import * as claims from "./address-claim.ts";
 import type { AddressGrant, ClaimTerms } from "./address-claim.ts";
 import { blockAround } from "./block-parts.ts";
 import { IpamError } from "./errors.ts";
+import type { RecentTries } from "./recent-tries.ts";
 
 /** IPAddress objects. Failures other than those named are thrown; then it is open whether the request took effect. */
 export interface AddressStore {
@@ -65,6 +66,8 @@ export interface ClaimEnvironment {
   readonly now: () => number;
   /** An address as the watch shows it, late perhaps: it only spares requests for what others hold. */
   readonly seen?: (address: Ip) => AddressClaim | undefined;
+  /** What was asked for on this node a moment ago, for this pod or another: tried last. */
+  readonly recent?: RecentTries;
   /** Whether a pod has an interface on this node: while it has, nobody here takes its address over. */
   readonly isAttached?: (podUid: string) => boolean;
 }
@@ -163,6 +166,8 @@ export async function release(
 const MAX_ROUNDS = 32;
 /** Candidates that are asked for in one claim; a pool that is full costs no more requests than this. */
 const MAX_CANDIDATES = 64;
+/** Candidates that are looked at in one claim: the others are left to pods that begin elsewhere. */
+const MAX_LOOKED_AT = 4096;
 
 /** The claim of one address. */
 class FamilyClaim {
@@ -248,29 +253,56 @@ class FamilyClaim {
     return this.#create(address);
   }
 
+  /**
+   * Takes one of the candidates. One that somebody else was faster for costs one request: what became of it matters only
+   * when no other is left.
+   */
   async #pick(candidates: Candidates): Promise<IpAddressRecord | IpamError | undefined> {
+    const { seen, recent } = this.#environment;
+    const last: Ip[] = [];
     let asked = 0;
-    let tried = 0;
+    let lookedAt = 0;
     for (const address of candidates) {
-      if (++tried > MAX_CANDIDATES * MAX_CANDIDATES || asked === MAX_CANDIDATES) break;
+      if (++lookedAt > MAX_LOOKED_AT || asked === MAX_CANDIDATES) break;
       if (this.#refused.has(address) || this.#request.avoid?.has(address) === true) continue;
       if (this.#isSeenTaken(address)) continue;
+      if (recent?.has(address) === true) {
+        last.push(address);
+        continue;
+      }
       asked++;
-      const created = await this.#create(address);
-      if (created !== undefined) return created;
-      const existing = await this.#environment.store.get(address);
-      const entered = existing && (await this.#enter(existing));
-      if (!(entered instanceof IpamError)) return entered;
-      this.#refuse(address, entered);
+      recent?.note(address);
+      // An object that is known to be there cannot be created.
+      const had = seen?.(address) === undefined ? await this.#create(address) : await this.#take(address);
+      if (had instanceof IpamError) continue;
+      if (had !== undefined) return had;
+      last.push(address);
+    }
+    for (const address of last) {
+      if (asked++ === MAX_CANDIDATES) break;
+      if (this.#isSeenTaken(address)) continue;
+      const had = await this.#take(address);
+      if (!(had instanceof IpamError)) return had;
     }
     return this.#refusal ?? this.#noCandidate(candidates);
+  }
+
+  /** Asks for a candidate that has an object, most likely; undefined when somebody was faster. */
+  async #take(address: Ip): Promise<IpAddressRecord | IpamError | undefined> {
+    const existing = await this.#environment.store.get(address);
+    if (existing === undefined) return this.#create(address);
+    const entered = await this.#enter(existing);
+    if (entered instanceof IpamError) this.#refuse(address, entered);
+    return entered;
   }
 
   /** The watch may be late: what it shows as taken is tried again with the pod's next attempt. */
   #isSeenTaken(address: Ip): boolean {
     const seen = this.#environment.seen?.(address);
     if (seen === undefined || seen.phase === "Released") return false;
-    if (claims.isSameOwner(seen.owner, this.#request.owner)) return false;
+    const isOwn = claims.isSameOwner(seen.owner, this.#request.owner);
+    const isHeld = seen.holder !== undefined && seen.holder.podUid !== this.#request.holder.podUid;
+    if (isOwn && (this.#isExclusive || !isHeld)) return false;
     this.#refusal ??= takenBy(seen);
     return true;
   }
@@ -303,7 +335,12 @@ class FamilyClaim {
     if (!this.#isExclusive) return takenBy(record);
     const { namespace, pod, podUid } = record.holder;
     if (isAttached?.(podUid) === true) return takenBy(record);
-    if ((await reads.podUid(namespace, pod)) === podUid) return takenBy(record);
+    const standing = await reads.podUid(namespace, pod);
+    if (standing === podUid) return takenBy(record);
+    // Only a pod that the API has can follow: one that is gone itself says nothing about a node that may run the other.
+    const isSlot = namespace === holder.namespace && pod === holder.pod;
+    const own = isSlot ? standing : await reads.podUid(holder.namespace, holder.pod);
+    if (own !== holder.podUid) return takenBy(record);
     return store.update(claims.succeed(record, terms, holder, now()));
   }
 

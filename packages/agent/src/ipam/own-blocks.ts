@@ -3,12 +3,12 @@
  * that sent it has died, so what must not be undone by such a request is written down on this node first: a block that
  * it does not remember is never used again, and a part that it remembers as lent is lent.
  */
-import { addressBlockName } from "@beyondfabric/kube/kinds";
+import { addressBlockName, subnetFamily } from "@beyondfabric/kube/kinds";
 import type { AddressBlock, Subnet } from "@beyondfabric/kube/kinds";
 import { cidrContains, cidrContainsCidr, formatCidr } from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 import type { Allocator } from "./allocator.ts";
-import { blockAround, isLent, partsOfOthers } from "./block-parts.ts";
+import { blockAround, isLent, partsOfOthers, possibleNeighbours } from "./block-parts.ts";
 import { claimBlock, isOwnBlock } from "./blocks.ts";
 import type { BlockStore, NodeIdentity } from "./blocks.ts";
 import type { AddressStore } from "./claims.ts";
@@ -116,7 +116,9 @@ export class OwnBlocks {
       const used = [...this.#used.values()].map((block) => this.#object(block));
       const others = [...known].filter(({ name }) => !this.#used.has(name));
       const block = await claimBlock({ subnet, family, node, blocks: [...others, ...used] }, store);
-      const admitted = await this.#admit(block);
+      // By their names: to list them would cost as much as the cluster is large.
+      const neighbours = possibleNeighbours(subnetFamily(subnet, family)!, block.cidr).map(addressBlockName);
+      const admitted = await this.#admit(block, neighbours);
       if (admitted !== undefined) return admitted;
       throw new IpamError(
         "IPAM_CLAIM_CONTENDED",
@@ -128,12 +130,13 @@ export class OwnBlocks {
   /**
    * Takes a block into use that this agent has just made: whatever lies in it already is counted as lent or reserved
    * before anything is handed out. Undefined: the block around it has not been lent, and it is deleted again.
+   * @param neighbours names of all blocks that can be around it and inside
    */
-  async #admit(made: AddressBlock): Promise<OwnBlock | undefined> {
+  async #admit(made: AddressBlock, neighbours: readonly string[]): Promise<OwnBlock | undefined> {
     const { allocator, blocks: store, addresses } = this.#options;
     let block = made;
     for (;;) {
-      const others = (await store.overlapping(block.cidr)).filter(({ uid }) => uid !== block.uid);
+      const others = await store.existing(neighbours);
       const around = others.filter(({ cidr }) => cidrContainsCidr(cidr, block.cidr));
       if (around.some((each) => !isLent(each, block.cidr))) {
         await this.#delete(block);

@@ -29,8 +29,8 @@ export interface PodOwner {
   readonly owner: AddressOwner;
   /** Its addresses stay with it without being asked for. */
   readonly isSticky: boolean;
-  /** Place of the pod among its equals, from 0; pods without a place are all the first. */
-  readonly ordinal: bigint;
+  /** Place of the pod among its equals, from 0; undefined for pods that have none. */
+  readonly ordinal?: bigint | undefined;
 }
 
 /**
@@ -41,7 +41,7 @@ export function podOwner(pod: OwnPod, stickyOwners: readonly StickyOwner[]): Pod
   const { namespace, controller } = pod;
   if (controller === undefined || is(controller, "v1", "Node")) {
     const owner = { apiVersion: "v1", kind: "Pod", namespace, name: pod.name, uid: pod.uid, slot: "" };
-    return { owner, isSticky: false, ordinal: 0n };
+    return { owner, isSticky: false };
   }
   const { apiVersion, kind, name, uid } = controller;
   const isSticky =
@@ -54,9 +54,9 @@ export function podOwner(pod: OwnPod, stickyOwners: readonly StickyOwner[]): Pod
   if (deployment !== undefined) {
     // The pod does not say the Deployment's UID.
     const owner = { apiVersion, kind: "Deployment", namespace, name: deployment, uid: "", slot: "" };
-    return { owner, isSticky, ordinal: 0n };
+    return { owner, isSticky };
   }
-  return { owner: { apiVersion, kind, namespace, name, uid, slot: "" }, isSticky, ordinal: 0n };
+  return { owner: { apiVersion, kind, namespace, name, uid, slot: "" }, isSticky };
 }
 
 /** The Deployment whose ReplicaSet of that name made the pod: it names its sets after itself and the template's hash. */
@@ -77,8 +77,8 @@ function groupOf(apiVersion: string): string {
   return slash < 0 ? "" : apiVersion.slice(0, slash);
 }
 
-/** The number behind the set's name in the pod's (`db-2` of `db`); 0 for a name that was not made that way. */
-function ordinalOf(pod: string, set: string): bigint {
+/** The number behind the set's name in the pod's (`db-2` of `db`); undefined for a name that was not made that way. */
+function ordinalOf(pod: string, set: string): bigint | undefined {
   const digits = pod.startsWith(`${set}-`) ? pod.slice(set.length + 1) : "";
-  return /^[0-9]{1,10}$/.test(digits) ? BigInt(digits) : 0n;
+  return /^[0-9]{1,10}$/.test(digits) ? BigInt(digits) : undefined;
 }

@@ -1,12 +1,16 @@
 /** What the reactive core has done, as plain numbers; metrics and status read them when asked. */
-import type { Connection, Guard, Judgement, Question, Reason } from "@beyondfabric/datapath";
-import { DenialLog } from "./denial-log.ts";
+import type { Connection, JudgedDirection, Judgement, Question, Reason, Settled } from "@beyondfabric/datapath";
+import { DenialLog, type PolicyRefusal } from "./denial-log.ts";
+import { RuleCounters } from "./rule-counters.ts";
 
 /** Upper bounds (ms) of the buckets in which decision times are counted. */
 export const decisionBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 100] as const;
 
 /** Sources that are counted one by one: local pods, and some strangers. */
 const maxSources = 4096;
+
+/** Why packets of a pair or of a connection were refused. */
+export type RefusalReason = Reason | PolicyRefusal;
 
 export class ReactorCounters {
   /** Packet-ins that are no miss of ours. */
@@ -38,6 +42,9 @@ export class ReactorCounters {
   judgedOpen = 0;
   judgedClosed = 0;
   readonly denials = new DenialLog();
+  readonly rules = new RuleCounters();
+  /** Packets that were refused, by the agent or by an entry, by reason. */
+  readonly refusals = new Map<RefusalReason, number>();
   /** Packets that entries refused, by their source address. */
   readonly refusedBySource = new Map<string, number>();
   readonly missesByPort = new Map<number, number>();
@@ -50,28 +57,53 @@ export class ReactorCounters {
     this.missesByPort.set(port, (this.missesByPort.get(port) ?? 0) + 1);
   }
 
-  verdict(verdict: "allow" | "deny", reason: Reason): void {
+  /** A decision about the pair of a packet that no entry knew. */
+  decidedPair(question: Question, { verdict, reason }: Settled): void {
     const key = `${verdict} ${reason}`;
     this.verdicts.set(key, (this.verdicts.get(key) ?? 0) + 1);
+    if (verdict === "deny") this.#refusedPair(question, reason, 1);
   }
 
   judged(question: Question, connection: Connection, judgement: Judgement): void {
     if (judgement.passes) this.judgedOpen++;
     else {
       this.judgedClosed++;
-      this.denials.add(question, connection, judgement.closed);
+      this.#refusedConnection(question, connection, judgement.closed, 1);
     }
   }
 
-  /** Packets that the entry of a guarded pair refused: of which ports it does not say. */
-  refusedByGuard(question: Question, guard: Guard, packets: number): void {
-    const closed = guard.judged.find(({ verdict }) => verdict.openings.kind !== "everything");
-    this.denials.add(question, { protocol: 0 }, closed, packets);
+  /** Packets that an entry refused: of which ports it does not say. */
+  refusedByEntry(question: Question, decision: Settled, packets: number): void {
+    const { source } = question;
+    if (this.refusedBySource.has(source) || this.refusedBySource.size < maxSources) {
+      this.refusedBySource.set(source, (this.refusedBySource.get(source) ?? 0) + packets);
+    }
+    if (decision.verdict === "deny") {
+      this.#refusedPair(question, decision.reason, packets);
+    } else if (decision.guard !== undefined) {
+      const closed = decision.guard.judged.find(({ verdict }) => verdict.openings.kind !== "everything");
+      this.#refusedConnection(question, { protocol: 0 }, closed, packets);
+    }
   }
 
-  refused(source: string, packets: number): void {
-    if (!this.refusedBySource.has(source) && this.refusedBySource.size >= maxSources) return;
-    this.refusedBySource.set(source, (this.refusedBySource.get(source) ?? 0) + packets);
+  #refusedPair(question: Question, reason: Reason, packets: number): void {
+    this.#refusal(reason, packets);
+    if (reason === "tenant-differs") this.denials.add(question, { protocol: 0 }, reason, undefined, packets);
+  }
+
+  #refusedConnection(
+    question: Question,
+    connection: Pick<Connection, "protocol" | "destinationPort">,
+    closed: JudgedDirection | undefined,
+    packets: number,
+  ): void {
+    const reason = closed === undefined ? "policy" : (`policy-${closed.direction}` as const);
+    this.#refusal(reason, packets);
+    this.denials.add(question, connection, reason, closed, packets);
+  }
+
+  #refusal(reason: RefusalReason, packets: number): void {
+    this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + packets);
   }
 
   decided(milliseconds: number): void {

@@ -1,9 +1,13 @@
-/** The last refusals by policy, for people who ask why: newest last, a bounded number, equal ones counted as one. */
-import type { Connection, JudgedDirection, Question } from "@beyondfabric/datapath";
+/** The last refusals by policies and tenancy, for people who ask why: newest last, a bounded number, equal ones counted as one. */
+import type { Connection, JudgedDirection, Question, Reason } from "@beyondfabric/datapath";
 import type { Ip } from "@beyondfabric/packet";
 import { policyName, type Direction } from "@beyondfabric/policy";
 
+/** No rule of the policies that isolate an end lets it pass; `policy`: neither end alone closes it. */
+export type PolicyRefusal = "policy" | `policy-${Direction}`;
+
 export interface Denial {
+  readonly reason: PolicyRefusal | Extract<Reason, "tenant-differs">;
   readonly source: Ip;
   readonly destination: Ip;
   /** IANA's number; 0 when it is not known. */
@@ -29,13 +33,15 @@ export class DenialLog {
   add(
     { source, destination }: Question,
     { protocol, destinationPort }: Pick<Connection, "protocol" | "destinationPort">,
+    reason: Denial["reason"],
     closed: JudgedDirection | undefined,
-    count = 1,
+    count: number,
   ): void {
-    const key = `${source} ${destination} ${protocol} ${destinationPort ?? ""}`;
+    const key = `${source} ${destination} ${protocol} ${destinationPort ?? ""} ${reason}`;
     const before = this.#denials.get(key);
     this.#denials.delete(key);
     const denial: Denial = {
+      reason,
       source,
       destination,
       protocol,

@@ -78,12 +78,13 @@ export function trackedPacketOf(view: PacketInView, source: Ip): TrackedPacket |
   if (connection === undefined) return undefined;
   const standing = standingOf(view.readRegister(8));
   const isRemembered = conntrack !== undefined && (conntrack.state & ctNew) === 0;
-  const originator = isRemembered ? originatorOf(Number((conntrack.label >> 64n) & 0xffn)) : undefined;
+  const originator = isRemembered ? originatorOf(conntrack.label) : undefined;
   return {
     standing: standing === "untracked" ? (opens(packet) ? "fresh" : "doubtful") : standing,
     source,
     connection,
     isRemembered,
+    isLaterFragment: packet.fragment === "later",
     isRelated: conntrack !== undefined && (conntrack.state & ctRelated) !== 0,
     ...(originator === undefined ? {} : { originator }),
   };

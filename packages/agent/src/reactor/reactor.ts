@@ -18,6 +18,7 @@ import {
   flowKey,
   flowModFor,
   flowModOf,
+  groupOf,
   isGuardedFlow,
   isAnnouncement,
   isForgery,
@@ -27,10 +28,11 @@ import {
   missPort,
   sameVerdict,
   VerdictTable,
-  verdictFlows,
+  verdictEntries,
   verdictFromFlow,
   wayOf,
   wayPatches,
+  type Counted,
   type FactKey,
   type Facts,
   type Judgement,
@@ -45,7 +47,7 @@ import { packetInView, resumeView, type Flow, type PacketInView, type RegisterPa
 import type { Ip } from "@beyondfabric/packet";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { Admission } from "./admission.ts";
-import { WriteQueue } from "./write-queue.ts";
+import { WriteQueue, type WriteClass } from "./write-queue.ts";
 import { ReactorCounters } from "./counters.ts";
 import { answerTo, questionOf, trackedPacketOf } from "./question.ts";
 
@@ -106,6 +108,16 @@ export interface Reading {
   readonly id: number;
   readonly packets: bigint;
   readonly bytes: bigint;
+  /** The entry as the switch has it. */
+  readonly flow: Flow;
+}
+
+/** What the entries of a verdict count, by their keys, and what they had counted when they were read last. */
+interface Tally {
+  readonly decision: Settled;
+  readonly label: number;
+  readonly counted: ReadonlyMap<string, Counted>;
+  readonly before: Map<string, { readonly packets: bigint; readonly bytes: bigint }>;
 }
 
 /** A negative answer is remembered for so long (ms), so that a scan of unknown addresses does not fill the holds. */
@@ -133,6 +145,8 @@ export class Reactor {
   readonly #listening: (question: Question, packet: TrackedPacket) => ListeningEnd;
   /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
   readonly #inherited = new Map<string, Flow>();
+  /** Of verdicts with a guard. */
+  readonly #tallies = new WeakMap<Verdict, Tally>();
   /** What packets waited for in vain, and until when nobody waits for it again (ms). */
   readonly #absent = new Map<string, number>();
   #lastAgedBucket = 0;
@@ -218,7 +232,7 @@ export class Reactor {
       this.#hold(packet, tunnelKey(decision.way.destination));
       return;
     }
-    this.counters.verdict(decision.verdict, decision.reason);
+    this.counters.decidedPair(question, decision);
     // Entries go ahead of the packet, in the same write: the answer to it then finds the way back open.
     this.#consider(question, decision);
     this.#goOn(packet, view, decision);
@@ -256,14 +270,17 @@ export class Reactor {
    * the label would be worth nothing: then nothing is remembered, and the next packet asks again.
    */
   #remembering(
-    { remember }: Extract<Judgement, { passes: true }>,
+    { remember, rules }: Extract<Judgement, { passes: true }>,
     there: Question,
     back: Question | undefined,
   ): RegisterPatch[] {
     if (remember === undefined) return [];
     const opened = remember.direction === "there" ? there : back;
     const verdict = opened === undefined ? undefined : this.#verdictAbout(opened);
-    return verdict === undefined ? [] : [commitPatch(labelOf(this.#life, verdict.label), remember.originator)];
+    if (verdict === undefined) return [];
+    this.counters.rules.session(rules);
+    const label = labelOf(this.#life, verdict.label);
+    return [commitPatch(label, remember.originator, groupOf(verdict.groups, rules))];
   }
 
   #verdictAbout(question: Question): Verdict | undefined {
@@ -320,14 +337,23 @@ export class Reactor {
     return this.#entriesOf(verdict).map((flow) => flowModOf(command, flow));
   }
 
-  #entriesOf({ question, decision, id, label }: Verdict): Flow[] {
-    return verdictFlows(decision, question, id, labelOf(this.#life, label));
+  #entriesOf(verdict: Verdict): Flow[] {
+    return this.#countingEntriesOf(verdict).map(({ flow }) => flow);
   }
 
-  #delete(flows: readonly Flow[]): void {
+  #countingEntriesOf({ question, decision, id, label, groups }: Verdict): ReturnType<typeof verdictEntries> {
+    return verdictEntries(decision, question, id, { label: labelOf(this.#life, label), groups });
+  }
+
+  /** A flow-mod about an entry that is no verdict's, behind those about verdicts that are revoked now. */
+  write(key: string, frame: Buffer): void {
+    this.#writes.push(key, frame, "revocation");
+  }
+
+  #delete(flows: readonly Flow[], kind: WriteClass): void {
     for (const flow of flows) {
       const { key, frame } = flowModOf("delete_strict", flow);
-      this.#writes.push(key, frame, "revocation");
+      this.#writes.push(key, frame, kind);
     }
   }
 
@@ -397,12 +423,18 @@ export class Reactor {
     this.counters.revoked++;
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
       const before = this.#entriesOf(verdict);
+      const was = verdict.decision.guard;
       if (this.verdicts.findCube(verdict.question, decision) === verdict) {
         this.verdicts.update(verdict, decision);
         const after = this.#entriesOf(verdict);
         const kept = new Set(after.map(flowKey));
-        this.#delete(before.filter((flow) => !kept.has(flowKey(flow))));
+        const old = before.filter((flow) => !kept.has(flowKey(flow)));
+        // Entries for tracked packets and for others do not disturb each other: the old kind goes last, so that packets find
+        // an entry whether the switch tracks their pod already, or still.
+        const changesKind = (decision.guard === undefined) !== (was === undefined);
+        if (!changesKind) this.#delete(old, "revocation");
         for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, "revocation");
+        if (changesKind) this.#delete(old, "grant");
         return;
       }
     }
@@ -446,8 +478,40 @@ export class Reactor {
   }
 
   /** Takes the statistics of one bucket and removes what nobody used. */
-  recordBucket(bucket: number, statistics: Iterable<Reading>): void {
+  recordBucket(bucket: number, statistics: readonly Reading[]): void {
+    for (const reading of statistics) this.#countRules(reading);
     this.#record(statistics, this.#passing(bucket));
+  }
+
+  /** Adds what an entry has counted since it was read last to the rules by which it let that pass. */
+  #countRules({ id, flow, packets, bytes }: Reading): void {
+    const verdict = this.verdicts.get(id);
+    if (verdict === undefined || verdict.decision.verdict === "deny" || verdict.decision.guard === undefined) return;
+    const { counted, before } = this.#tallyOf(verdict);
+    const key = flowKey(flow);
+    const what = counted.get(key);
+    if (what === undefined) return;
+    const last = before.get(key);
+    before.set(key, { packets, bytes });
+    // An entry that was written anew counts from nought.
+    const isAnew = last === undefined || packets < last.packets;
+    const more = Number(isAnew ? packets : packets - last.packets);
+    if (more === 0) return;
+    if (what.what === "sessions") this.counters.rules.session(what.rules, more);
+    else this.counters.rules.traffic(what.rules, more, Number(isAnew ? bytes : bytes - last.bytes));
+  }
+
+  #tallyOf(verdict: Verdict): Tally {
+    const known = this.#tallies.get(verdict);
+    if (known?.decision === verdict.decision && known.label === verdict.label) return known;
+    const counted = new Map<string, Counted>();
+    for (const { flow, counted: what } of this.#countingEntriesOf(verdict)) {
+      if (what !== undefined) counted.set(flowKey(flow), what);
+    }
+    const { decision, label } = verdict;
+    const tally = { decision, label, counted, before: known?.before ?? new Map() };
+    this.#tallies.set(verdict, tally);
+    return tally;
   }
 
   /** Takes the statistics of all refusals, and counts whose packets they refused. */
@@ -459,12 +523,7 @@ export class Reactor {
       const { question, decision } = verdict;
       // An entry that was written anew counts from nought.
       const more = Number(packets < before ? packets : packets - before);
-      if (more > 0) {
-        this.counters.refused(question.source, more);
-        if (decision.verdict === "allow" && decision.guard !== undefined) {
-          this.counters.refusedByGuard(question, decision.guard, more);
-        }
-      }
+      if (more > 0) this.counters.refusedByEntry(question, decision, more);
       if (decision.verdict === "allow") this.verdicts.recordRefused(id, packets, this.#now());
     }
     this.#record(
@@ -563,7 +622,10 @@ export class Reactor {
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
   revalidateAll(): void {
     if (this.#facts.complete) {
-      this.#delete([...this.#inherited.values()].filter((flow) => !this.#isCurrent(flow)));
+      this.#delete(
+        [...this.#inherited.values()].filter((flow) => !this.#isCurrent(flow)),
+        "revocation",
+      );
       this.#inherited.clear();
     }
     for (const verdict of Array.from(this.verdicts.values())) this.#revalidate(verdict);

@@ -2,6 +2,7 @@
  * Flow-mods on their way to the switch: coalesced for a few milliseconds, revocations before grants, at most
  * {@link slice} in one turn so that first packets are answered in between. A later write about the same entry replaces
  * an earlier one that is still queued, so that the order of the two classes can never leave a stale grant behind.
+ * Revocations keep their order; grants, and what may go as late as they, come when none is left.
  */
 export type WriteClass = "revocation" | "grant";
 

@@ -8,6 +8,7 @@ import {
   baseFlows,
   bucketSelector,
   decodeCookie,
+  flowKey,
   isVerdictKind,
   kindSelector,
   neighbourMeter,
@@ -81,6 +82,7 @@ export interface VerdictReading {
   readonly id: number;
   readonly packets: bigint;
   readonly bytes: bigint;
+  readonly flow: Flow;
 }
 
 const sliceSize = 200;
@@ -170,14 +172,20 @@ export class BridgeSession {
     await this.#channel.barrier();
   }
 
-  /** Writes the entries of a pod that changed over the old ones, and removes what is no longer there. */
-  async replacePod(port: LocalPort): Promise<void> {
+  /**
+   * Writes the entries of a pod that changed over the old ones, and removes what is no longer there.
+   * @param send how the flow-mods go, given the key of the entry that each is about; at once without it
+   */
+  async replacePod(
+    port: LocalPort,
+    send: (key: string, frame: Buffer) => void = (_, frame) => this.#channel.send(frame),
+  ): Promise<void> {
     const before = this.#pods.get(port.ofport);
     this.#pods.set(port.ofport, port);
     if (!this.#channel.connected || this.#base === undefined) return;
     const { remove, write } = reconcile(this.#podFlows(port), before === undefined ? [] : this.#podFlows(before));
-    for (const flow of write) this.#channel.send(flowModFrame("add", flow, 0));
-    for (const flow of remove) this.#channel.send(flowModFrame("delete_strict", flow, 0));
+    for (const flow of write) send(flowKey(flow), flowModFrame("add", flow, 0));
+    for (const flow of remove) send(flowKey(flow), flowModFrame("delete_strict", flow, 0));
     await this.#channel.barrier();
   }
 
@@ -375,7 +383,7 @@ export class BridgeSession {
 function readingOf({ flow, statistics }: FlowEntry): VerdictReading | undefined {
   const id = decodeCookie(flow.cookie)?.id;
   if (id === undefined) return undefined;
-  return { id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n };
+  return { id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n, flow };
 }
 
 function meterMod(command: "add" | "modify" | "delete", meter: number, rate: number): Message {

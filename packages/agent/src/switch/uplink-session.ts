@@ -3,7 +3,15 @@
  * of this node and the node itself passes, nothing is learned and nothing flooded. Frames are sent and heard here too:
  * through the switch, and not through a socket on the NIC, because then it does not matter whose driver the NIC has.
  */
-import { conflictMeter, isConflict, nicPort, reconcile, uplinkFlows, type UplinkFacts } from "@beyondfabric/datapath";
+import {
+  conflictMeter,
+  isAnswer,
+  isConflict,
+  nicPort,
+  reconcile,
+  uplinkFlows,
+  type UplinkFacts,
+} from "@beyondfabric/datapath";
 import { flowModFrame, packetInView, reservedPorts, type Flow, type Message } from "@beyondfabric/openflow";
 import { Channel } from "@beyondfabric/openflow/channel";
 import { parsePacket, type Packet } from "@beyondfabric/packet";
@@ -15,6 +23,8 @@ export interface UplinkSessionOptions {
   readonly logger: Logger;
   /** Somebody on the wire speaks in the name of a member, or wants its address. */
   readonly onStatement: (packet: Packet) => void;
+  /** Somebody on the wire answers an examination; the frame is whole. */
+  readonly onAnswer: (packet: Packet, frame: Buffer) => void;
   /** Connected and reconciled; again after every reconnect. */
   readonly onReady: () => void;
 }
@@ -144,6 +154,7 @@ export class UplinkSession {
     try {
       const view = packetInView(frame);
       if (isConflict(view.userdata)) this.#options.onStatement(parsePacket(view.packet));
+      if (isAnswer(view.userdata)) this.#options.onAnswer(parsePacket(view.packet), view.packet);
     } catch (error) {
       this.#options.logger.debug({ err: error, bridge: this.#options.bridge }, "a packet-in could not be read");
     }

@@ -6,12 +6,13 @@ import {
   segmentOf,
   type Segment,
   type SubnetFact,
+  type UplinkExamination,
   type UplinkFacts,
   type UplinkMember,
   type Wire,
 } from "@beyondfabric/datapath";
 import type { Labels } from "@beyondfabric/kube";
-import type { Subnet, UnderlayNetwork, Violation } from "@beyondfabric/kube/kinds";
+import { formatViolation, type Subnet, type UnderlayNetwork, type Violation } from "@beyondfabric/kube/kinds";
 import type { Cache } from "@beyondfabric/ovsdb";
 import { cidrContains, formatCidr, ipFamily, type Cidr, type Ip, type Mac, type Packet } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
@@ -19,7 +20,7 @@ import type { HostNetwork } from "../host/network.ts";
 import type { Logger } from "../log.ts";
 import { uplinkBridgeName, uplinkPortNumber, type SwitchTables, type UplinkDeclaration } from "../switch/database.ts";
 import { UplinkSession } from "../switch/uplink-session.ts";
-import { judgeNic, placementsOf, type NetworkState, type Placement } from "./placement.ts";
+import { judgeNic, networkOf, placementsOf, type NetworkState, type NicFacts, type Placement } from "./placement.ts";
 import { announcementFrames, announcementTimes, conflictIn, probeFrames, probePatience, probeTimes } from "./probe.ts";
 
 export interface PhysicalNetworksOptions {
@@ -58,6 +59,23 @@ interface Carrier {
   readonly port: number | undefined;
 }
 
+/** A physical network of this node as it stands now, for those who examine it. */
+export interface SurveyedNetwork {
+  readonly placement: Placement;
+  readonly bridge: string;
+  readonly facts: NicFacts & { readonly mac: Mac | undefined };
+  /** The bridge answers. */
+  readonly answering: boolean;
+  readonly subnets: readonly Subnet[];
+  readonly residents: readonly Resident[];
+}
+
+/** Who listens while a bridge is examined. */
+export interface Ear {
+  answer(packet: Packet, frame: Buffer): void;
+  conflict(resident: Resident, address: Ip, mac: Mac): void;
+}
+
 interface Claim extends Resident {
   /** Set while nobody but us may want its addresses. */
   conflict?: (address: Ip, mac: Mac) => void;
@@ -78,6 +96,7 @@ export class PhysicalNetworks {
   /** What is written about each bridge, to tell whether it changed. */
   readonly #written = new Map<string, string>();
   readonly #announced = new Set<string>();
+  readonly #examined = new Map<string, { readonly wires: readonly UplinkExamination[]; readonly ear: Ear }>();
 
   constructor(options: PhysicalNetworksOptions) {
     this.#options = options;
@@ -103,9 +122,13 @@ export class PhysicalNetworks {
     return this.#violations;
   }
 
-  /** How each network stands that a NIC of this node is named for. */
+  /** How each network stands that a NIC of this node is named for, those included whose NIC another has. */
   states(): ReadonlyMap<string, NetworkState> {
-    return new Map([...this.#carriers].map(([network, { state }]) => [network, state]));
+    const states = new Map<string, NetworkState>([...this.#carriers].map(([network, { state }]) => [network, state]));
+    for (const violation of this.#violations) {
+      states.set(networkOf(violation), { state: "refused", message: formatViolation(violation) });
+    }
+    return states;
   }
 
   /** Whether pods can be let onto a network now. */
@@ -188,6 +211,7 @@ export class PhysicalNetworks {
         bridge,
         logger,
         onStatement: (packet) => this.#heard(bridge, packet),
+        onAnswer: (packet, frame) => this.#examined.get(bridge)?.ear.answer(packet, frame),
         onReady: () => this.#greet(bridge),
       });
       this.#sessions.set(bridge, session);
@@ -275,7 +299,7 @@ export class PhysicalNetworks {
     const carrier = network === undefined ? undefined : this.#carriers.get(network);
     const segment = this.segmentOf(resident.subnet);
     if (carrier === undefined || segment === undefined || carrier.state.state !== "ready") {
-      const { state } = carrier ?? {};
+      const state = carrier?.state ?? (network === undefined ? undefined : this.states().get(network));
       const why =
         state === undefined || state.state === "ready"
           ? `Network ${network ?? resident.subnet} names no interface of node ${this.#options.nodeName}; run the pod on another node, or add an entry to spec.interfaces of the Network`
@@ -349,6 +373,35 @@ export class PhysicalNetworks {
     }
   }
 
+  /** Every network that a NIC of this node is named for, the NIC looked at anew. */
+  async survey(): Promise<SurveyedNetwork[]> {
+    return await Promise.all(
+      [...this.#carriers.values()].map(async ({ placement, bridge, port }) => ({
+        placement,
+        bridge,
+        facts: await this.#options.host.nicFacts(placement.nic, bridge),
+        answering: port !== undefined && this.#sessions.get(bridge)?.connected === true,
+        subnets: [...this.#subnets.values()].filter(({ network }) => network === placement.network),
+        residents: [...this.#residents.values()].filter(({ subnet }) => this.#networkOf(subnet) === placement.network),
+      })),
+    );
+  }
+
+  /**
+   * Has what answers an examination of VLANs reported to somebody, until it is told that nobody listens any more. Resolves
+   * when the switch has taken it.
+   */
+  async listen(bridge: string, wires: readonly UplinkExamination[], ear: Ear | undefined): Promise<void> {
+    if (ear === undefined) this.#examined.delete(bridge);
+    else this.#examined.set(bridge, { wires, ear });
+    await this.#write();
+  }
+
+  /** Puts frames onto a VLAN of a NIC. */
+  transmit(bridge: string, vlan: number, frames: readonly Uint8Array[]): void {
+    this.#sessions.get(bridge)?.transmit(frames, vlan);
+  }
+
   async #write(): Promise<void> {
     await Promise.all(
       [...this.#sessions].map(async ([bridge, session]) => {
@@ -364,7 +417,7 @@ export class PhysicalNetworks {
   #factsOf(bridge: string): UplinkFacts {
     const carrier = [...this.#carriers.values()].find((each) => each.bridge === bridge && each.port !== undefined);
     if (carrier === undefined) {
-      return { carriesNode: true, carriesPods: false, members: [], gateways: [], metered: true };
+      return { carriesNode: true, carriesPods: false, members: [], gateways: [], examinations: [], metered: true };
     }
     const members: UplinkMember[] = [];
     const gateways = new Map<string, { vlan: number; address: Ip }>();
@@ -382,12 +435,14 @@ export class PhysicalNetworks {
       }
     }
     const { carriesNode } = carrier;
+    const examinations = this.#examined.get(bridge)?.wires ?? [];
     return {
       carriesNode,
       carriesPods: true,
       members,
       gateways: [...gateways.values()],
       shared: [...shared.values()],
+      examinations,
       metered: true,
     };
   }
@@ -398,6 +453,7 @@ export class PhysicalNetworks {
       if (this.#carrierOf(resident.subnet)?.bridge !== bridge || this.#vlanOf(resident.subnet) !== vlan) continue;
       const found = conflictIn(packet, resident);
       if (found === undefined) continue;
+      this.#examined.get(bridge)?.ear.conflict(resident, found.address, found.mac);
       if (resident.conflict !== undefined) resident.conflict(found.address, found.mac);
       else this.#options.onConflict(resident, found.address, found.mac);
     }

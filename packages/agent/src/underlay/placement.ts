@@ -45,6 +45,11 @@ export function placementsOf(
   return { placements, violations };
 }
 
+/** The network that a violation of this node's is about. */
+export function networkOf({ object }: Violation): string {
+  return object.slice(object.indexOf("/") + 1);
+}
+
 /** What is seen of a NIC. */
 export interface NicFacts {
   readonly present: boolean;
@@ -63,6 +68,9 @@ export type NetworkState =
   | { readonly state: "down"; readonly message: string }
   /** The NIC is left alone. */
   | { readonly state: "refused" | "missing"; readonly message: string };
+
+/** Every state, in the order from good to bad. */
+export const networkStates: readonly NetworkState["state"][] = ["ready", "down", "missing", "refused"];
 
 /** Judges a NIC that a network names. */
 export function judgeNic(

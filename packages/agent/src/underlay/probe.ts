@@ -2,13 +2,17 @@
  * Whether an address is used twice on a wire, and telling the wire where it is. Pure: what is sent, when, and what an
  * answer means (RFC 5227 for IPv4, RFC 4862 section 5.4 for IPv6).
  */
+import { linkLocal } from "@beyondfabric/datapath";
 import {
   arpOperation,
   buildArp,
+  buildEcho,
   buildEthernet,
   buildGratuitousArp,
+  buildIp,
   buildIpv6,
   buildNeighborSolicitation,
+  buildRouterSolicitation,
   buildUnsolicitedAdvertisement,
   etherType,
   icmpv6Type,
@@ -46,17 +50,59 @@ export function probeFrames({ mac, addresses }: Claimant): Buffer[] {
       const arp = buildArp({ operation: "request", senderMac: mac, senderIp: "0.0.0.0", targetIp: address });
       return buildEthernet({ src: mac, dst: broadcast, etherType: etherType.arp }, arp);
     }
-    const low = ipToBytes(address).subarray(13);
-    const [a, b, c] = [low[0]!, low[1]!, low[2]!];
-    const dst = `ff02::1:ff${hex(a)}:${hex(b)}${hex(c)}`;
-    const addressed = { src: "::", dst };
-    const message = buildNeighborSolicitation({ ...addressed, target: address });
-    const packet = buildIpv6({ ...addressed, protocol: ipProtocol.icmpv6, ttl: 255 }, message);
-    return buildEthernet(
-      { src: mac, dst: `33:33:ff:${hex(a)}:${hex(b)}:${hex(c)}`, etherType: etherType.ipv6 },
-      packet,
-    );
+    return solicitation(mac, address, { src: "::" });
   });
+}
+
+function solicitation(mac: Mac, target: Ip, from: { readonly src: Ip; readonly sourceMac?: Mac }): Buffer {
+  const low = ipToBytes(target).subarray(13);
+  const [a, b, c] = [low[0]!, low[1]!, low[2]!];
+  const dst = `ff02::1:ff${hex(a)}:${hex(b)}${hex(c)}`;
+  const message = buildNeighborSolicitation({ ...from, dst, target });
+  const packet = buildIpv6({ src: from.src, dst, protocol: ipProtocol.icmpv6, ttl: 255 }, message);
+  return buildEthernet({ src: mac, dst: `33:33:ff:${hex(a)}:${hex(b)}:${hex(c)}`, etherType: etherType.ipv6 }, packet);
+}
+
+/**
+ * A question for the MAC of an address, asked by one who has no address but its link-local one: the answer comes to the
+ * asking MAC, and no neighbour table learns an address from it that is somebody's.
+ */
+export function questionFrame(mac: Mac, address: Ip): Buffer {
+  if (ipFamily(address) === 4) return probeFrames({ mac, addresses: [address] })[0]!;
+  return solicitation(mac, address, { src: linkLocal(mac), sourceMac: mac });
+}
+
+/** The MAC that a frame says an address has, when it answers the question of this MAC. */
+export function answerIn(packet: Packet, mac: Mac, address: Ip): Mac | undefined {
+  if (packet.malformed || packet.ethDst !== mac) return undefined;
+  if (packet.etherType === etherType.arp) {
+    return packet.arpOp === arpOperation.reply && packet.arpSpa === address ? packet.arpSha : undefined;
+  }
+  if (packet.icmpType !== icmpv6Type.neighborAdvertisement || packet.ndTarget !== address) return undefined;
+  return packet.ndTll === "" ? packet.ethSrc : packet.ndTll;
+}
+
+/** Asks the routers of a link to announce themselves. */
+export function routerQuestion(mac: Mac): Buffer {
+  const addressed = { src: linkLocal(mac), dst: "ff02::2" };
+  const message = buildRouterSolicitation({ ...addressed, sourceMac: mac });
+  const packet = buildIpv6({ ...addressed, protocol: ipProtocol.icmpv6, ttl: 255 }, message);
+  return buildEthernet({ src: mac, dst: "33:33:00:00:00:02", etherType: etherType.ipv6 }, packet);
+}
+
+/** Both ends of an echo on a link. */
+export interface EchoEnds {
+  readonly from: { readonly mac: Mac; readonly address: Ip };
+  readonly to: { readonly mac: Mac; readonly address: Ip };
+}
+
+/** An echo request in the name of a pod: the MAC to which the answer goes is the one that the other end takes for the pod's. */
+export function echoFrame({ from, to }: EchoEnds, id: number): Buffer {
+  const isIpv4 = ipFamily(from.address) === 4;
+  const ends = { src: from.address, dst: to.address };
+  const protocol = isIpv4 ? ipProtocol.icmp : ipProtocol.icmpv6;
+  const packet = buildIp({ ...ends, protocol }, buildEcho({ ...ends, id, sequence: 1 }));
+  return buildEthernet({ src: from.mac, dst: to.mac, etherType: isIpv4 ? etherType.ipv4 : etherType.ipv6 }, packet);
 }
 
 /** Gratuitous ARP and unsolicited advertisements: whoever knew the addresses elsewhere knows better now. */

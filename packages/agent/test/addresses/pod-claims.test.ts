@@ -31,7 +31,12 @@ function plan(pod: OwnPodRecord, ...addresses: Ip[]): ClaimedPlan {
   const owner = { apiVersion: "v1", kind: "Pod", namespace: "shop", name: pod.name, uid: pod.uid, slot: "" };
   const source = "annotation beyondfabric.io/ip";
   const of = { subnet: office, mac: undefined, source, owner, pool: undefined };
-  return { kind: "named", ...of, retention: addresses.length > 1 ? "Pool" : "Fixed", candidates: candidatesOf(ranges) };
+  return {
+    kind: "named",
+    ...of,
+    retention: addresses.length > 1 ? "Pool" : "Fixed",
+    candidates: candidatesOf(ranges, { seed: 0n }),
+  };
 }
 
 describe("claims of a node's pods", () => {

@@ -68,7 +68,7 @@ describe("a subnet that was deleted", () => {
         uid: "",
         since: 0,
       }));
-    const holders = await holdersOf("office", blocks, claims, read);
+    const holders = await holdersOf("office", blocks, claims, [], read);
     assert.equal(holders.pods.length, 15);
     assert.deepEqual(holders.nodes, ["node-2"]);
     const { status, message } = inUseCondition(holders);
@@ -77,9 +77,24 @@ describe("a subnet that was deleted", () => {
   });
 
   it("says that it waits for blocks when no pod is left, and for nobody when nothing is", async () => {
-    const holders = await holdersOf("office", blocks, [], async () => []);
+    const residents = [{ name: "node-9", addresses: ["10.60.0.2"] }];
+    const holders = await holdersOf("office", blocks, [], residents, async () => []);
     assert.match(inUseCondition(holders).message, /blocks of node node-2 are given back/);
-    assert.equal(inUseCondition({ pods: [], nodes: [] }).status, "False");
+    assert.equal(inUseCondition({ pods: [], nodes: [], residents: [] }).status, "False");
+  });
+
+  it("says that nodes have their own addresses of it, and what makes them take others", async () => {
+    const residents = [
+      { name: "node-2", addresses: ["fd00::2", "10.50.0.2"] },
+      { name: "node-9", addresses: ["10.60.0.2"] },
+    ];
+    const alone = inUseCondition(await holdersOf("office", blocks, [], residents, async () => []));
+    assert.equal(
+      alone.message,
+      "it was deleted and waits for the own addresses of node node-2: create another Subnet with default: true, and they take theirs from it",
+    );
+    const both = inUseCondition({ pods: ["shop/web"], nodes: ["node-2"], residents: ["node-2"] });
+    assert.match(both.message, /waits for pod shop\/web: .*; and for the own addresses of node node-2: /);
   });
 });
 

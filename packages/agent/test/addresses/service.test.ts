@@ -5,6 +5,7 @@ import type { DurableMemory, Memory } from "../../src/addresses/durable-memory.t
 import { AddressEvents } from "../../src/addresses/events.ts";
 import { AddressService } from "../../src/addresses/service.ts";
 import { macOf } from "../../src/attachment/mac.ts";
+import { NODE_OWNER } from "../../src/ipam/allocator.ts";
 import { createLogger } from "../../src/log.ts";
 import { addressStore, blockStore, SimulatedApi, type Call } from "../ipam/simulation/simulated-api.ts";
 import { pool, subnet } from "./objects.ts";
@@ -77,6 +78,31 @@ describe("the addresses of a node", () => {
     await assert.rejects(start("c"), { code: "IPAM_NO_FREE_ADDRESS" });
     service.setTopology([small], []);
     assert.equal(await start("c"), "10.244.0.4");
+  });
+
+  it("are others when their subnet is deleted and another one is the default, as soon as there are any", async () => {
+    service.restore(nothing, [], [], "");
+    service.setIdentity({ name: "node-1", uid: "first" });
+    await service.ensureBlocks();
+    const [before] = service.nodeAddresses();
+    const former = blocks();
+    const leaving = { ...subnet("default", ["10.244.0.0/24"], { default: true }), deletionTimestamp: 1 };
+    service.setTopology([leaving], []);
+    assert.deepEqual(service.nodeAddresses(), [before], "there is nothing else to have");
+    const next = { ...subnet("next", ["10.99.0.0/24"], { default: true }), created: 1 };
+    service.setTopology([leaving, next], []);
+    assert.deepEqual(service.nodeAddresses(), [before], "this node has no block of it yet");
+    await service.ensureBlocks();
+    const [own] = service.nodeAddresses();
+    assert.match(own!, /^10\.99\.0\./);
+    assert.deepEqual(service.nodeAddresses(), [own]);
+    assert.equal(service.holdsInside(parseCidr(former[0]!)), false, "the former block can go back");
+    assert.match(await start("after"), /^10\.99\.0\./);
+
+    // An agent that starts in between knows by the address of which subnet it is.
+    service.allocator.release(NODE_OWNER);
+    service.restore({ ...written, blocks: [] }, [], ["10.244.0.65"], "first");
+    assert.match(service.nodeAddresses()[0]!, /^10\.99\.0\./);
   });
 
   it("come from blocks of the new Node only, when the Node object is made anew, the node's own too; pods keep theirs", async () => {

@@ -35,6 +35,7 @@ function node(): View {
 }
 
 const denial: Denial = {
+  reason: "policy-ingress",
   source: "10.244.2.6",
   destination: "10.244.2.5",
   protocol: 6,
@@ -47,9 +48,37 @@ const denial: Denial = {
 };
 
 describe("what is said about policies", () => {
-  const answers = new PolicyAnswers(node(), () => [denial]);
+  const answers = new PolicyAnswers({
+    view: node(),
+    denials: () => [denial],
+    rules: () => [
+      { rule: { policy: "shop/web", direction: "ingress", index: 10 }, sessions: 1, packets: 2, bytes: 120 },
+      { rule: { policy: "shop/web", direction: "ingress", index: 1 }, sessions: 3, packets: 40, bytes: 5000 },
+    ],
+    readCounters: async () => {},
+    endpointsOf: async (namespace, name) => {
+      if (name === "none") return [];
+      if (`${namespace}/${name}` !== "shop/front") return undefined;
+      const ports = [{ protocol: "TCP", port: 8000, targetPort: 80 } as const];
+      return [
+        { address: "10.244.2.6", ports },
+        { address: "10.244.2.5", ports },
+      ];
+    },
+  });
 
-  it("explains packets between pods, nodes and addresses, in a family that both ends have", () => {
+  it("explains what each endpoint of a service makes of a packet, on the port where it answers", async () => {
+    const { allowed, to, service } = await answers.explain("192.0.2.1", "svc/shop/front", "8000/TCP");
+    assert.deepEqual([allowed, to, service?.name], [true, "10.244.2.6", "service shop/front"]);
+    assert.match(service!.endpoints[1]!.sentence, /^ALLOWED 192\.0\.2\.1 to pod shop\/web on 80\/TCP/);
+    const all = await answers.explain("bank/ledger", "service/shop/front", undefined);
+    assert.deepEqual([all.allowed, all.service?.endpoints.length], [false, 2]);
+    await assert.rejects(answers.explain("shop/web", "svc/shop/front", "80/TCP"), /no ready endpoint.* for 80\/TCP/);
+    await assert.rejects(answers.explain("shop/web", "svc/shop/none", undefined), /no ready endpoint/);
+    await assert.rejects(answers.explain("shop/web", "svc/shop/nobody", undefined), /no service shop\/nobody/);
+  });
+
+  it("explains packets between pods, nodes and addresses, in a family that both ends have", async () => {
     for (const [from, to, port, allowed] of [
       ["shop/cart", "shop/web", "80", true],
       ["shop/cart", "shop/web", "81/tcp", false],
@@ -60,14 +89,14 @@ describe("what is said about policies", () => {
       ["shop/web", "192.0.2.1", "443/TCP", true],
       ["shop/web", "bank/ledger", "443/TCP", false],
     ] as const) {
-      const reply = answers.explain(from, to, port);
+      const reply = await answers.explain(from, to, port);
       assert.equal(reply.allowed, allowed, reply.sentence);
     }
-    assert.equal(answers.explain("shop/cart", "fd00:244::5", "80").from, "fd00:244::6");
-    assert.match(answers.explain("shop/web", "bank/ledger", undefined).sentence, /^DENIED by tenancy/);
+    assert.equal((await answers.explain("shop/cart", "fd00:244::5", "80")).from, "fd00:244::6");
+    assert.match((await answers.explain("shop/web", "bank/ledger", undefined)).sentence, /^DENIED by tenancy/);
   });
 
-  it("says what to write when nobody is meant", () => {
+  it("says what to write when nobody is meant", async () => {
     for (const [from, to, port, expected] of [
       ["shop/nobody", "shop/web", undefined, /shop\/nobody is no pod, node or address.*write NAMESPACE\/NAME/],
       ["10.244.9.9", "shop/web", undefined, /nobody is known to hold 10\.244\.9\.9/],
@@ -75,7 +104,7 @@ describe("what is said about policies", () => {
       ["shop/cart", "shop/web", "80/GRE", /is no port/],
       ["node-2", "fd00:244::5", undefined, /no addresses of one family/],
     ] as const) {
-      assert.throws(() => answers.explain(from, to, port), expected);
+      await assert.rejects(answers.explain(from, to, port), expected);
     }
     assert.throws(() => answers.list("shop/nobody"), /no pod shop\/nobody is known/);
   });
@@ -106,6 +135,17 @@ describe("what is said about policies", () => {
     assert.deepEqual(
       [row!.source, row!.destination, row!.isolated, row!.destinationPort],
       [{ address: "10.244.2.6", pod: "shop/cart" }, { address: "10.244.2.5", pod: "shop/web" }, "shop/web", 81],
+    );
+  });
+
+  it("tells what rules let pass, in the order of their places", async () => {
+    const { rules } = await answers.counters();
+    assert.deepEqual(
+      rules.map(({ rule, sessions, bytes }) => [rule, sessions, bytes]),
+      [
+        [2, 3, 5000],
+        [11, 1, 120],
+      ],
     );
   });
 });

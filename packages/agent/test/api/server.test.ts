@@ -27,6 +27,7 @@ const asked: (string | undefined)[] = [];
 const listed: AddressListQuery[] = [];
 const repaired: unknown[] = [];
 const source: ApiSource = {
+  underlay: () => Promise.resolve({ node: "node-1", networks: [], violations: [], findings: [] }),
   addresses: {
     account: (address) => Promise.resolve({ account: { address, state: "free" } }),
     list: (query) => {
@@ -56,6 +57,7 @@ const source: ApiSource = {
     },
     list: (pod) => ({ pod, ingressIsolated: false, egressIsolated: false, policies: [] }),
     matrix: (namespaces) => ({ pods: namespaces, rows: [] }),
+    counters: async () => ({ rules: [] }),
     denials: () => ({ denials: [] }),
   },
 };
@@ -126,6 +128,7 @@ describe("the local API", () => {
     assert.equal(asked.at(-1), "shop/web 10.0.0.1 80/TCP");
     assert.match((await local("/v1/policy/list?pod=shop%2Fweb")).body, /"pod":"shop\/web"/);
     assert.match((await local("/v1/policy/matrix?namespace=x&namespace=y")).body, /"pods":\["x","y"\]/);
+    assert.equal((await local("/v1/policy/counters")).body, '{"rules":[]}');
     assert.equal((await local("/v1/denials")).body, '{"denials":[]}');
   });
 

@@ -61,11 +61,18 @@ describe("a NIC of the node", () => {
     assert.deepEqual([addresses(node, "nic0"), defaultWay(node)], [[], "br-nic0"]);
     assert.deepEqual((await host.ownAddresses()).toSorted(), ["10.9.0.1", "fd00:9::1"]);
 
-    await host.releaseUplink("nic0", "br-nic0");
+    const returned = await host.releaseUplink("nic0", "br-nic0", undefined);
+    assert.deepEqual(returned.toSorted(), ["10.9.0.1/24", "fd00:9::1/64"]);
     assert.deepEqual([addresses(node, "br-nic0"), defaultWay(node)], [[], "nic0"]);
     assert.deepEqual(addresses(node, "nic0").toSorted(), ["10.9.0.1/24", "fd00:9::1/64"]);
-    await host.releaseUplink("nic0", "br-nic0");
-    await host.releaseUplink("nic0", "br-gone");
+    await host.releaseUplink("nic0", "br-nic0", undefined);
+    await host.releaseUplink("nic0", "br-gone", undefined);
+
+    // The bridge's interface died with its datapath: what is remembered of it goes to the NIC.
+    run("ip", "-n", node, "address", "flush", "dev", "nic0");
+    const routes = [{ dst: "0.0.0.0/0", gateway: "10.9.0.254" }];
+    await host.releaseUplink("nic0", "br-gone", { addresses: ["10.9.0.1/24"], routes });
+    assert.deepEqual([addresses(node, "nic0"), defaultWay(node)], [["10.9.0.1/24"], "nic0"]);
   });
 
   it("that is nowhere is named", async (context) => {

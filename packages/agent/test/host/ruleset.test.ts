@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { parseCidr } from "@beyondfabric/packet";
-import { ruleset, tableName, type RulesetFacts } from "../../src/host/ruleset.ts";
+import { releasedRuleset, ruleset, tableName, type RulesetFacts } from "../../src/host/ruleset.ts";
 
 const namespace = `bf-nft-${randomBytes(4).toString("hex")}`;
 
@@ -56,5 +56,13 @@ describe("the node's packet filter", () => {
     for (const gone of ["10.244.", "fd00:", "eth1", "snat"])
       assert.ok(!less.includes(gone), `${gone} is still in\n${less}`);
     assert.ok(nft(["list", "tables"]).stdout.includes("table inet somebody"));
+  });
+
+  it("leaves the frames of NICs to the kernel again when they are given back, and keeps the rest", () => {
+    const without = accepted({ ...full, captured: [] });
+    accepted(full);
+    const { status, stderr } = nft(["-f", "-"], releasedRuleset("fabric0"));
+    assert.equal(status, 0, stderr);
+    assert.equal(nft(["list", "table", "inet", tableName]).stdout, without);
   });
 });

@@ -117,69 +117,6 @@ void describe("allocating", () => {
   });
 });
 
-void describe("allocating a specific address", () => {
-  const special = subnet({ cidrs: ["10.244.0.0/16"], excluded: ["10.244.1.9"], reserved: ["10.244.1.8"] });
-  const fresh = (clock: Clock = { now: 0 }): Allocator => {
-    const a = new Allocator({ quarantineMilliseconds: 1000, prefetchBelow: 0, now: () => clock.now });
-    a.addBlock(special, parseCidr("10.244.0.0/26"));
-    a.addBlock(special, parseCidr("10.244.1.0/26"));
-    return a;
-  };
-
-  void it("holds it, and nobody else gets it", () => {
-    const a = fresh();
-    assert.deepEqual(a.allocateSpecific("a", special, ["10.244.1.7"]).addresses, ["10.244.1.7"]);
-    assert.deepEqual(a.allocateSpecific("a", special, ["10.244.1.7"]).addresses, ["10.244.1.7"]);
-    assert.equal(
-      code(() => a.allocateSpecific("b", special, ["10.244.1.7"])),
-      "IPAM_ADDRESS_TAKEN",
-    );
-    assert.equal(
-      code(() => a.allocateSpecific("a", special, ["10.244.1.6"])),
-      "IPAM_OWNER_CONFLICT",
-    );
-  });
-
-  void it("refuses what is not to be had", () => {
-    const a = fresh();
-    for (const [address, expected] of [
-      ["10.244.0.0", "IPAM_ADDRESS_NOT_ASSIGNABLE"],
-      ["10.244.0.1", "IPAM_ADDRESS_NOT_ASSIGNABLE"],
-      ["10.244.1.9", "IPAM_ADDRESS_NOT_ASSIGNABLE"],
-      ["10.244.1.8", "IPAM_ADDRESS_NOT_ASSIGNABLE"],
-      ["10.244.9.1", "IPAM_NO_BLOCK"],
-    ] as const) {
-      assert.equal(
-        code(() => a.allocateSpecific("x", special, [address])),
-        expected,
-        address,
-      );
-    }
-    assert.equal(
-      code(() => a.allocateSpecific("x", special, ["10.244.1.1", "10.244.1.2"])),
-      "IPAM_ADDRESS_NOT_ASSIGNABLE",
-    );
-    assert.equal(
-      code(() => a.allocateSpecific("x", special, ["10.244.1.9"], { reserved: true })),
-      "IPAM_ADDRESS_NOT_ASSIGNABLE",
-    );
-    assert.deepEqual(a.allocateSpecific("x", special, ["10.244.1.8"], { reserved: true }).addresses, ["10.244.1.8"]);
-  });
-
-  void it("lets it rest like any other", () => {
-    const clock = { now: 0 };
-    const a = fresh(clock);
-    a.allocateSpecific("a", special, ["10.244.1.7"]);
-    a.release("a");
-    assert.equal(
-      code(() => a.allocateSpecific("b", special, ["10.244.1.7"])),
-      "IPAM_ADDRESS_TAKEN",
-    );
-    clock.now = 1000;
-    assert.deepEqual(a.allocateSpecific("b", special, ["10.244.1.7"]).addresses, ["10.244.1.7"]);
-  });
-});
-
 void describe("restoring", () => {
   void it("keeps everything, whether blocks come before or after", () => {
     const facts = [
@@ -233,10 +170,6 @@ void describe("restoring", () => {
     a.restore([{ owner: "pod", subnet: "default", addresses: ["10.244.1.1"], created: 1 }]);
     a.release("pod");
     a.addBlock(dual, parseCidr("10.244.1.0/30"));
-    assert.equal(
-      code(() => a.allocateSpecific("x", dual, ["10.244.1.1"])),
-      "IPAM_ADDRESS_TAKEN",
-    );
     assert.deepEqual(a.allocate("y", dual, [4]).addresses, ["10.244.1.2"]);
   });
 });
@@ -395,7 +328,7 @@ void describe("whatever happens", () => {
     { weight: 4, arbitrary: fc.record({ do: fc.constant("release" as const), owner }) },
     {
       weight: 2,
-      arbitrary: fc.record({ do: fc.constant("specific" as const), owner, low: fc.integer({ min: 0, max: 40 }) }),
+      arbitrary: fc.record({ do: fc.constant("claim" as const), low: fc.integer({ min: 0, max: 40 }) }),
     },
     { weight: 2, arbitrary: fc.record({ do: fc.constant("wait" as const), by: fc.integer({ min: 1, max: 1500 }) }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant("add" as const), block: fc.constantFrom(...everyBlock) }) },
@@ -413,11 +346,13 @@ void describe("whatever happens", () => {
         const owned = new Map<string, Cidr>();
         const held = new Map<string, AllocationFact>();
         const released = new Map<Ip, number>();
+        const claimed = new Set<Ip>();
         const add = (target: Allocator, block: Cidr): void => target.addBlock(tiny, block);
 
         const check = (made: AllocationFact): void => {
           for (const address of made.addresses) {
             assert.ok(!forbidden.has(address), `${address} is forbidden`);
+            assert.ok(!claimed.has(address), `${address} is claimed`);
             assert.ok(
               [...owned.values()].some((block) => cidrContains(block, address)),
               `${address} is in no own block`,
@@ -446,9 +381,18 @@ void describe("whatever happens", () => {
         for (const each of steps) {
           clock.now++;
           if (each.do === "allocate") attempt(each.owner, () => a.allocate(each.owner, tiny, each.families));
-          else if (each.do === "specific")
-            attempt(each.owner, () => a.allocateSpecific(each.owner, tiny, [`10.0.0.${each.low}`]));
-          else if (each.do === "wait") clock.now += each.by;
+          else if (each.do === "claim") {
+            // A claim takes an address aside if nobody has it, and gives it back the next time.
+            const address: Ip = `10.0.0.${each.low}`;
+            if (claimed.delete(address)) {
+              a.unreserve(address);
+              released.set(address, clock.now);
+            } else {
+              const holder = [...held.values()].find(({ addresses }) => addresses.includes(address));
+              assert.equal(a.reserve(address), holder?.owner);
+              if (holder === undefined) claimed.add(address);
+            }
+          } else if (each.do === "wait") clock.now += each.by;
           else if (each.do === "release") {
             const fact = held.get(each.owner);
             assert.deepEqual(a.release(each.owner), fact?.addresses ?? []);
@@ -468,6 +412,7 @@ void describe("whatever happens", () => {
             a = make();
             // How long an address rests is not remembered across a restart.
             released.clear();
+            for (const address of claimed) a.reserve(address);
             if (each.blocksFirst) for (const block of owned.values()) add(a, block);
             assert.deepEqual(a.restore([...held.values()]), []);
             if (!each.blocksFirst) for (const block of owned.values()) add(a, block);
@@ -480,12 +425,13 @@ void describe("whatever happens", () => {
               .filter((address) => address.includes(":") === (usage.family === 6));
             assert.equal(usage.capacity, BigInt(capacity));
             assert.equal(usage.used, used.length);
-            assert.equal(usage.free, BigInt(capacity - used.length - usage.quarantined));
+            assert.equal(usage.free, BigInt(capacity - used.length - usage.quarantined - usage.reserved));
           }
         }
 
         // Nothing is lost: once all is released and has rested, every assignable address can be had, once.
         for (const who of held.keys()) a.release(who);
+        for (const address of claimed) a.unreserve(address);
         clock.now += 1000;
         for (const family of [4, 6] as const) {
           const blocks = [...owned.values()].filter((block) => block.family === family);

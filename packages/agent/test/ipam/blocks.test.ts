@@ -4,6 +4,7 @@ import { addressBlockManifest, OverlapIndex } from "@beyondfabric/kube/kinds";
 import { cidrContains, cidrOf, cidrsOverlap, formatCidr, parseCidr } from "@beyondfabric/packet";
 import type { Cidr } from "@beyondfabric/packet";
 import * as fc from "fast-check";
+import { halves, longestPart, possibleNeighbours } from "../../src/ipam/block-parts.ts";
 import { candidateBlocks, claimBlock, subnetCapacity } from "../../src/ipam/blocks.ts";
 import { IpamError } from "../../src/ipam/errors.ts";
 import { Blocks, subnet } from "./subnets.ts";
@@ -20,6 +21,30 @@ function candidates(spec: Record<string, unknown>, taken: readonly Cidr[] = [], 
 function hasCode(code: string): (error: unknown) => boolean {
   return (error) => error instanceof IpamError && error.code === code && error.message.includes("default");
 }
+
+void describe("blocks around another one and inside it", () => {
+  for (const [cidr, blockLength] of [
+    ["10.0.0.0/24", 26],
+    ["10.0.0.0/24", 29],
+    ["10.0.0.0/24", 24],
+    ["fd00::/118", 120],
+  ] as const) {
+    void it(`are named, each once, and no others: /${blockLength} of ${cidr}`, () => {
+      const { family, length, address } = parseCidr(cidr);
+      const longest = longestPart({ family, blockLength });
+      let every: Cidr[] = [cidrOf(address, length)];
+      while (every[0]!.length < blockLength) every = every.flatMap(halves);
+      const all = [...every];
+      for (let next = every; next[0]!.length < longest; all.push(...next)) next = next.flatMap(halves);
+      for (const block of all) {
+        const expected = all.filter((each) => each !== block && cidrsOverlap(each, block));
+        const named = possibleNeighbours({ family, blockLength }, block);
+        assert.deepEqual(named.map(formatCidr).sort(), expected.map(formatCidr).sort());
+        assert.ok(named.length <= 132);
+      }
+    });
+  }
+});
 
 void describe("candidate blocks", () => {
   void it("are all of the subnet, each once, from a start that depends on the node", () => {

@@ -5,9 +5,10 @@ import type { AddressRange } from "@beyondfabric/kube/kinds";
 import { ipFamily, ipFromBigInt } from "@beyondfabric/packet";
 import * as fc from "fast-check";
 import { candidateAddresses, candidatesOf, isCandidate, poolRoom } from "../../src/ipam/candidates.ts";
+import { hash64 } from "../../src/ipam/hash.ts";
 
 void describe("candidates", () => {
-  void it("are every address once, the preferred first and the others in their order", () => {
+  void it("are every address once, the pod's own place first", () => {
     // Disjoint stretches of one family, in any order.
     const ranges = fc
       .uniqueArray(fc.integer({ min: 0, max: 20 }), { minLength: 1, maxLength: 5 })
@@ -19,8 +20,10 @@ void describe("candidates", () => {
           ),
         ),
       );
+    const place = fc.option(fc.bigInt({ min: 0n, max: 1000n }), { nil: undefined });
+    const seed = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n });
     fc.assert(
-      fc.property(ranges, fc.bigInt({ min: 0n, max: 1000n }), ([family, stretches], ordinal) => {
+      fc.property(ranges, place, seed, ([family, stretches], ordinal, seed) => {
         const at = (value: number): string => ipFromBigInt(BigInt(value) + 0x0a00_0000n, family);
         const list = stretches.map(([start, length]): AddressRange => ({
           family,
@@ -28,11 +31,12 @@ void describe("candidates", () => {
           last: at(start + length),
         }));
         const all = stretches.flatMap(([start, length]) => Array.from({ length: length + 1 }, (_, i) => at(start + i)));
-        const [candidates, ...others] = candidatesOf(list, ordinal);
+        const [candidates, ...others] = candidatesOf(list, { seed, ordinal });
         assert.ok(candidates !== undefined && others.length === 0);
         assert.equal(candidates.count, BigInt(all.length));
-        const preferred = all[Number(ordinal % BigInt(all.length))]!;
-        assert.deepEqual([...candidateAddresses(candidates)], [preferred, ...all.filter((each) => each !== preferred)]);
+        const order = [...candidateAddresses(candidates)];
+        assert.equal(order[0], all[Number((ordinal ?? seed) % BigInt(all.length))]);
+        assert.deepEqual(order.toSorted(), all.toSorted());
         for (let value = -1; value < 220; value++)
           assert.equal(isCandidate(candidates, at(value)), all.includes(at(value)));
       }),
@@ -40,15 +44,43 @@ void describe("candidates", () => {
   });
 
   void it("are told apart by family, IPv4 first", () => {
-    const both = candidatesOf(["fd00::5", "10.0.0.5", "fd00::7-fd00::8"].map(parseAddressRange), 1n);
+    const both = candidatesOf(["fd00::5", "10.0.0.5", "fd00::7-fd00::8"].map(parseAddressRange), {
+      seed: 0n,
+      ordinal: 1n,
+    });
     assert.deepEqual(
       both.map((each) => [...candidateAddresses(each)]),
-      [["10.0.0.5"], ["fd00::7", "fd00::5", "fd00::8"]],
+      [["10.0.0.5"], ["fd00::7", "fd00::8", "fd00::5"]],
     );
     assert.ok(
       both.every((each) => [...candidateAddresses(each)].every((address) => ipFamily(address) === each.family)),
     );
     assert.equal(isCandidate(both[0]!, "fd00::5"), false);
+  });
+});
+
+void describe("the orders of many pods", () => {
+  const seeds = Array.from({ length: 1000 }, (_, index) => hash64(`pod ${index}`));
+
+  void it("begin in different places, and go on from one place to different ones", () => {
+    const [range] = ["10.0.0.0-10.0.0.9"].map(parseAddressRange);
+    const orders = seeds.map((seed) => [...candidateAddresses(candidatesOf([range!], { seed })[0]!)]);
+    for (const address of orders[0]!) {
+      const beginning = orders.filter(([first]) => first === address);
+      assert.ok(beginning.length > 50 && beginning.length < 200, `${address} is the first of ${beginning.length}`);
+      assert.ok(new Set(beginning.map((order) => order[1])).size >= 3);
+    }
+  });
+
+  void it("take addresses of two families in pairs, where there are as many of each", () => {
+    const ranges = ["10.0.0.1-10.0.0.9", "fd00::1-fd00::9"].map(parseAddressRange);
+    for (const seed of seeds) {
+      const [ipv4, ipv6] = candidatesOf(ranges, { seed }).map((each) => [...candidateAddresses(each)]);
+      assert.deepEqual(
+        ipv4!.map((address) => address.at(-1)),
+        ipv6!.map((address) => address.at(-1)),
+      );
+    }
   });
 });
 

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { LabelSet } from "@beyondfabric/kube";
 import { parseIpPool } from "@beyondfabric/kube/kinds";
 import type { IpPool, Subnet } from "@beyondfabric/kube/kinds";
-import { isIp } from "@beyondfabric/packet";
+import { isIp, type Ip } from "@beyondfabric/packet";
 import * as fc from "fast-check";
 import { podAddressAnnotations } from "../../src/ipam/annotations.ts";
 import { candidateAddresses } from "../../src/ipam/candidates.ts";
@@ -60,12 +60,18 @@ function planOf(chosen: ReturnType<typeof chooseAddressing>): AddressingPlan {
   return chosen.ok ? chosen.value : assert.fail(JSON.stringify(chosen.violations));
 }
 
-/** The plan in short: what kind, of which subnet, and the first addresses to try. */
+/** The plan in short: what kind, of which subnet, and the lowest addresses, in whatever order they are tried. */
 function short(plan: AddressingPlan): string {
   const words: string[] = [plan.kind, plan.subnet.name];
   if (plan.kind !== "named") return words.join(" ");
-  words.push(plan.retention, ...plan.candidates.map((each) => [...candidateAddresses(each)].slice(0, 4).join(",")));
+  const ascending = plan.candidates.map((each) => ({ ...each, preferred: 0n, stride: 1n }));
+  words.push(plan.retention, ...ascending.map((each) => [...candidateAddresses(each)].slice(0, 4).join(",")));
   return words.join(" ");
+}
+
+/** The address of each family that is tried before all others. */
+function firsts(plan: AddressingPlan): (Ip | undefined)[] {
+  return plan.kind === "named" ? plan.candidates.map((each) => candidateAddresses(each).next().value) : [];
 }
 
 function violationsOf(annotations: Record<string, string>, spaces = namespace(), more: Partial<OwnPod> = {}): string[] {
@@ -295,7 +301,9 @@ void describe("which addresses a pod gets", () => {
     const plan = planOf(chooseAddressing(pod(ours({ "ip-pool": "fd00::1:0:0:0/80" })), namespace(), world));
     assert.ok(plan.kind === "named");
     assert.equal(plan.candidates[0]!.count, 1n << 48n);
-    assert.equal(candidateAddresses(plan.candidates[0]!).next().value, "fd00::1:0:0:0");
+    const [first, second] = candidateAddresses(plan.candidates[0]!);
+    for (const address of [first, second]) assert.match(address!, /^fd00::1:/);
+    assert.notEqual(first, second);
   });
 
   void it("are kept for a StatefulSet, whose pods try the address in their own place first", () => {
@@ -312,11 +320,12 @@ void describe("which addresses a pod gets", () => {
     assert.ok(sticky.kind === "sticky");
     assert.deepEqual(sticky.owner, slot);
     const drawn = planOf(chooseAddressing(pod(ours({ "ip-pool": "web" }), third), namespace(), world));
-    assert.equal(short(drawn), "named office Sticky 10.0.0.52,10.0.0.50,10.0.0.51 fd00::52,fd00::50,fd00::51");
+    assert.equal(short(drawn), "named office Sticky 10.0.0.50,10.0.0.51,10.0.0.52 fd00::50,fd00::51,fd00::52");
     assert.ok(drawn.kind === "named");
+    assert.deepEqual(firsts(drawn), ["10.0.0.52", "fd00::52"]);
     assert.deepEqual([drawn.owner, drawn.pool], [slot, "web"]);
     const beyond = pod(ours({ "ip-pool": "web" }), { name: "db-4", controller: set });
-    assert.match(short(planOf(chooseAddressing(beyond, namespace(), world))), /Sticky 10.0.0.51,10.0.0.50,10.0.0.52/);
+    assert.deepEqual(firsts(planOf(chooseAddressing(beyond, namespace(), world))), ["10.0.0.51", "fd00::51"]);
     const fixed = planOf(chooseAddressing(pod(ours({ ip: "10.0.0.5" }), third), namespace(), world));
     assert.equal(short(fixed), "named office Sticky 10.0.0.5");
   });

@@ -4,10 +4,14 @@ import type { AddressHolder, AddressOwner, IpAddressRecord } from "@beyondfabric
 import type { Ip } from "@beyondfabric/packet";
 import { claim, release } from "../../src/ipam/claims.ts";
 import type { ClaimEnvironment, ClaimOutcome, ClaimRequest, OwnAddresses } from "../../src/ipam/claims.ts";
+import { candidateAddresses, candidatesOf, isCandidate } from "../../src/ipam/candidates.ts";
 import { IpamError } from "../../src/ipam/errors.ts";
-import { addressBlockManifest } from "@beyondfabric/kube/kinds";
+import { hash64 } from "../../src/ipam/hash.ts";
+import { RecentTries } from "../../src/ipam/recent-tries.ts";
+import { addressBlockManifest, ipAddressName } from "@beyondfabric/kube/kinds";
 import { parseCidr } from "@beyondfabric/packet";
-import { addressStore, blockStore, SimulatedApi } from "./simulation/simulated-api.ts";
+import { Random } from "./simulation/random.ts";
+import { addressStore, blockStore, SimulatedApi, SimulatedWatch } from "./simulation/simulated-api.ts";
 import { subnet } from "./subnets.ts";
 
 const s = subnet({ cidrs: ["10.0.0.0/24", "fd00::/120"] });
@@ -88,11 +92,31 @@ void describe("claiming an address", () => {
       );
     }
     pods.clear();
+    pods.set("web-2", "uid-web-2");
     const [record] = records(await claim(asks("web-2", ["10.0.0.9"]), environment));
     assert.deepEqual(
       record!.history.map(({ pod, reason }) => [pod, reason]),
       [["web-1", "Succeeded"]],
     );
+  });
+
+  void it("that a pod removed by force may still use is not for one that is gone itself, only for one that follows", async () => {
+    const { environment, pods } = world();
+    const slot = { owner: owner("db", "db-0"), retention: "Sticky" as const };
+    await claim(asks("db-0", ["10.0.0.9"], slot), environment);
+    const next = (podUid: string): ClaimRequest => ({
+      ...asks("db-0", ["10.0.0.9"], slot),
+      holder: { ...holder("db-0"), podUid },
+    });
+    // Its node has not heard yet that this one was removed as well.
+    assert.match(refusal(await claim(next("uid-late"), environment)).message, /held by pod shop\/db-0/);
+    assert.match(
+      refusal(await claim(asks("web-1", ["10.0.0.9"], slot), environment)).message,
+      /held by pod shop\/db-0/,
+    );
+    pods.set("db-0", "uid-next");
+    assert.match(refusal(await claim(next("uid-late"), environment)).message, /held by pod shop\/db-0/);
+    assert.equal(records(await claim(next("uid-next"), environment))[0]!.holder?.podUid, "uid-next");
   });
 
   void it("of a pool never takes one over that a pod of the same owner may still use", async () => {
@@ -166,6 +190,107 @@ void describe("claiming an address", () => {
     assert.equal(refusal(await claim(request, environment)).code, "IPAM_NO_BLOCK");
     const none = asks("web-1", [], { retention: "Pool", pool: "small" });
     assert.match(refusal(await claim(none, environment)).message, /^IPPool small hold.* none of IPv4/);
+  });
+});
+
+void describe("many pods that draw from one pool at once", () => {
+  /** Three agents, each with a watch that is some changes late; requests arrive in an order that the seed decides. */
+  async function drawn(pods: number, addresses: number, seed: number) {
+    const random = new Random(seed);
+    const api = new SimulatedApi();
+    const requests = new Map<string, number>();
+    const awaits = async (turns: number): Promise<void> => {
+      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+    };
+    const call = async <Answer>(name: string, request: () => Answer): Promise<Answer> => {
+      requests.set(name, (requests.get(name) ?? 0) + 1);
+      await awaits(1 + random.below(4));
+      const answer = request();
+      await awaits(1 + random.below(4));
+      return answer;
+    };
+    const agents = Array.from({ length: 3 }, () => {
+      const watch = new SimulatedWatch(api, 0);
+      const now = (): number => Date.UTC(2026, 0, 2);
+      const environment: ClaimEnvironment = {
+        store: addressStore(api, call),
+        reads: { blocksAround: async () => [], podUid: async (_namespace, name) => `uid-${name}` },
+        own: noOwn,
+        now,
+        seen: (address) => watch.get("addresses", ipAddressName(address)),
+        recent: new RecentTries({ milliseconds: 1000, now }),
+      };
+      return { watch, environment };
+    });
+    const over = new AbortController();
+    const watching = (async () => {
+      for (; !over.signal.aborted; await awaits(1)) for (const { watch } of agents) watch.advance(watch.lag - 12);
+    })();
+    const range = { family: 4 as const, first: "10.0.0.10", last: `10.0.0.${10 + addresses - 1}` };
+    const outcomes = await Promise.all(
+      Array.from({ length: pods }, (_, index) => {
+        const pod = `web-${index}`;
+        const [candidates] = candidatesOf([range], { seed: hash64(`uid-${pod} of run ${seed}`) });
+        const wishes = [
+          {
+            family: 4 as const,
+            candidates: {
+              [Symbol.iterator]: () => candidateAddresses(candidates!),
+              has: (address: Ip) => isCandidate(candidates!, address),
+            },
+          },
+        ];
+        const request: ClaimRequest = {
+          subnet: s,
+          retention: "Pool",
+          owner: owner("web"),
+          holder: holder(pod),
+          wishes,
+        };
+        return claim(request, agents[index % agents.length]!.environment);
+      }),
+    );
+    over.abort();
+    await watching;
+    const given = outcomes.map((outcome) => records(outcome)[0]!.address);
+    assert.equal(new Set(given).size, pods);
+    return (requests.get("create address") ?? 0) + (requests.get("get address") ?? 0);
+  }
+
+  // Beside these requests a claim lists its owner's addresses once and confirms what it got.
+  for (const [addresses, most, title] of [
+    [60, 2, "with a quarter to spare, as a rolling update needs it, a pod asks for two of them at most"],
+    [48, 3, "with none to spare, a pod asks for three of them at most"],
+  ] as const) {
+    void it(`${title}, on average`, async () => {
+      let sum = 0;
+      for (let seed = 1; seed <= 10; seed++) sum += await drawn(48, addresses, seed);
+      assert.ok(sum / 480 <= most, `${sum / 480} requests for each`);
+    });
+  }
+
+  void it("a full one is refused by what the watch shows, without asking for any", async () => {
+    const { environment, api } = world();
+    let asked = 0;
+    const { store } = environment;
+    const counting: ClaimEnvironment = {
+      ...environment,
+      store: {
+        ...store,
+        create: (each) => (asked++, store.create(each)),
+        get: (address) => (asked++, store.get(address)),
+      },
+      seen: (address) => api.get("addresses", ipAddressName(address)),
+    };
+    const more = { retention: "Pool" as const, pool: "web" };
+    const addresses = ["10.0.0.9", "10.0.0.10", "10.0.0.11"];
+    for (const pod of ["web-1", "web-2", "web-3"]) await claim(asks(pod, addresses, more), counting);
+    asked = 0;
+    assert.match(refusal(await claim(asks("web-4", addresses, more), counting)).message, /held by pod shop\/web-1/);
+    assert.equal(asked, 0);
+    await release("10.0.0.10", "uid-web-2", "PodDeleted", environment);
+    const [record] = records(await claim(asks("web-4", addresses, more), counting));
+    assert.deepEqual([record!.address, asked], ["10.0.0.10", 1]);
   });
 });
 

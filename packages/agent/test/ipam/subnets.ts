@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { parseAddressBlock, parseSubnet } from "@beyondfabric/kube/kinds";
 import type { AddressBlock, Subnet } from "@beyondfabric/kube/kinds";
-import { cidrsOverlap, type Cidr } from "@beyondfabric/packet";
+import type { Cidr } from "@beyondfabric/packet";
 import type { BlockStore } from "../../src/ipam/blocks.ts";
 
 export function subnet(spec: Record<string, unknown>, name = "default"): Subnet {
@@ -36,9 +36,9 @@ export class Blocks implements BlockStore {
     return this.stored.get(name);
   }
 
-  async overlapping(cidr: Cidr): Promise<AddressBlock[]> {
-    await new Promise(setImmediate);
-    return [...this.stored.values()].filter((block) => cidrsOverlap(block.cidr, cidr));
+  async existing(names: readonly string[]): Promise<AddressBlock[]> {
+    const found = await Promise.all(names.map((name) => this.get(name)));
+    return found.filter((block) => block !== undefined);
   }
 
   async lend(block: AddressBlock, lent: readonly Cidr[]): Promise<AddressBlock | undefined> {

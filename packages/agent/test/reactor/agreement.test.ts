@@ -335,15 +335,14 @@ const steps = fc
             const readings = [];
             for (const flow of world.ovs.entries.values()) {
               const { id, kind } = decodeCookie(flow.cookie)!;
-              if (id % 64 === bucket && kind === "verdict") readings.push({ id, packets: 0n, bytes: 0n });
+              if (id % 64 === bucket && kind === "verdict") readings.push({ id, flow, packets: 0n, bytes: 0n });
             }
             world.reactor.recordBucket(bucket, readings);
           }
           world.reactor.recordRefusals(
             [...world.ovs.entries.values()]
-              .map((flow) => decodeCookie(flow.cookie)!)
-              .filter(({ kind }) => kind === "refusal")
-              .map(({ id }) => ({ id, packets: 0n, bytes: 0n })),
+              .filter(({ cookie }) => decodeCookie(cookie)?.kind === "refusal")
+              .map((flow) => ({ id: decodeCookie(flow.cookie)!.id, flow, packets: 0n, bytes: 0n })),
           );
         },
       ]),
@@ -407,7 +406,7 @@ async function drained(reactor: Reactor): Promise<void> {
 
 function check({ ovs, view, reactor, lives }: World): void {
   const expected = new Map<string, Flow>();
-  for (const { id, question, decision, label } of reactor.verdicts.values()) {
+  for (const { id, question, decision, label, groups } of reactor.verdicts.values()) {
     for (const source of addresses.filter((address) => cidrContains(decision.cube.source, address))) {
       for (const destination of addresses.filter((address) => cidrContains(decision.cube.destination, address))) {
         const today = decide({ ...question, source, destination }, view);
@@ -419,7 +418,8 @@ function check({ ovs, view, reactor, lives }: World): void {
         );
       }
     }
-    for (const flow of verdictFlows(decision, question, id, labelOf(lives, label))) expected.set(flowKey(flow), flow);
+    const flows = verdictFlows(decision, question, id, { label: labelOf(lives, label), groups });
+    for (const flow of flows) expected.set(flowKey(flow), flow);
   }
   assert.deepEqual(
     [...ovs.entries].map(([key, flow]) => `${key} ${formatFlow(canonicalFlow(flow))}`).sort(),

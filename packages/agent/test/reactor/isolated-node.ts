@@ -89,7 +89,8 @@ export class IsolatedNode {
       onReady: () => {},
       onLost: () => {},
     });
-    this.view.onTracking((port) => void this.session.replacePod(port));
+    const write = (key: string, frame: Buffer): void => this.reactor.write(key, frame);
+    this.view.onTracking((port) => void this.session.replacePod(port, port.tracked ? undefined : write));
     this.view.onChange((keys) => this.reactor.factsChanged(keys));
   }
 

@@ -233,6 +233,35 @@ describe("the physical networks of a node", () => {
     assert.deepEqual(networks.captured(), [{ nic: "nic", bridge: "br-nic", carriesNode: true }]);
   });
 
+  it("says of a network whose NIC another has that it is refused, and to its pods why", async () => {
+    const second = parseNetwork({
+      metadata: { name: "young", creationTimestamp: "2026-01-02T03:04:05Z" },
+      spec: { type: "Underlay", interfaces: [{ name: "nic" }] },
+    });
+    assert.ok(second.ok && second.value.type === "Underlay");
+    const parsed = parseSubnet({
+      metadata: { name: "vlan50" },
+      spec: { network: "young", vlan: 50, cidrs: ["10.50.0.0/24"] },
+    });
+    assert.ok(parsed.ok);
+    networks.setTopology([...wired, second.value], [...subnets, parsed.value], true);
+    await networks.look(LabelSet.empty, []);
+    const told = /is nic, which on node node-1 carries Network wire already; name another NIC/;
+    const states = networks.states();
+    assert.deepEqual(
+      [...states].map(([name, { state }]) => `${name} ${state}`),
+      ["wire ready", "young refused"],
+    );
+    assert.match(JSON.stringify(states.get("young")), told);
+    await assert.rejects(networks.admit({ ...resident("core", ["10.50.0.50"]), subnet: "vlan50" }), {
+      code: "AGENT_NETWORK_ABSENT",
+      message: told,
+    });
+    networks.setTopology(wired, subnets, true);
+    await networks.look(LabelSet.empty, []);
+    assert.deepEqual([...networks.states().keys()], ["wire"]);
+  });
+
   it("keeps the bridge of a network that somebody deleted while pods live on it", async () => {
     await networks.admit(resident("core", ["10.30.0.50"]));
     networks.setTopology([], subnets, true);

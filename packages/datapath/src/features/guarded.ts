@@ -3,13 +3,14 @@
  * take it where the openings let them, and are remembered; under those lies the pair's refusal, so that trying many ports
  * costs one miss. What is doubtful meets none of them and goes to the agent.
  */
-import type { Action, Flow, Match } from "@beyondfabric/openflow";
+import type { Action, Flow, Match, MatchField } from "@beyondfabric/openflow";
 import { ipProtocol } from "@beyondfabric/packet";
-import { isClosed, protocols, type Protocol } from "@beyondfabric/policy";
+import { isClosed, protocols, type Protocol, type RuleReference } from "@beyondfabric/policy";
 import { encodeCookie } from "../cookie.ts";
 import type { Decision, Guard } from "../decision.ts";
 import { defineFlow, type TableName } from "../pipeline.ts";
 import { hasStanding, load, verdictCode } from "../registers.ts";
+import { groupOf, type RuleGroups } from "../rule-groups.ts";
 import { commitAction, labelFlow, validConnection } from "./tracking.ts";
 
 export type Guarded = Extract<Decision, { verdict: "allow" }> & { readonly guard: Guard };
@@ -27,62 +28,76 @@ export interface GuardedPlace {
 /** More entries than this for one pair are not worth it: its first packets all go to the agent. */
 const maxRanges = 64;
 
+/**
+ * The userspace datapath does not tell the ports of these. They may join their datagram where it is remembered, which
+ * waits for all of it (`ct` puts it together once more); and its first fragment comes there only if its port is open.
+ */
+const laterFragment: MatchField = { field: "ip_frag", value: 3n, mask: 3n };
+
 const protocolNumber: Readonly<Record<Protocol, number>> = {
   TCP: ipProtocol.tcp,
   UDP: ipProtocol.udp,
   SCTP: ipProtocol.sctp,
 };
 
-/** @param label the one that connections of this verdict get */
-export function guardedFlows(place: GuardedPlace, { openings }: Guard, id: number, label: bigint): Flow[] {
+/** What the counters of an entry tell of some rules: how many connections they let in, or those connections' traffic. */
+export interface Counted {
+  readonly rules: readonly RuleReference[];
+  readonly what: "sessions" | "traffic";
+}
+
+export interface GuardedEntry {
+  readonly flow: Flow;
+  /** Absent where the counters tell nothing of any rule. */
+  readonly counted?: Counted;
+}
+
+/** What connections of a verdict get, and which rules its label can name. */
+export interface GuardLabel {
+  readonly label: bigint;
+  readonly groups: RuleGroups;
+}
+
+export function guardedEntries(
+  place: GuardedPlace,
+  { openings }: Guard,
+  id: number,
+  { label, groups }: GuardLabel,
+): GuardedEntry[] {
   const { table, priority, match, way, goto } = place;
   const passes = encodeCookie("verdict", id);
-  const flows = [
-    defineFlow({
-      table,
-      priority,
-      cookie: passes,
-      match: [...match, hasStanding("permitted")],
-      actions: way,
-      goto,
-    }),
+  const permitted: Match = [...match, hasStanding("permitted")];
+  const entries: GuardedEntry[] = [
+    { flow: defineFlow({ table, priority, cookie: passes, match: permitted, actions: way, goto }) },
   ];
-  if (!isClosed(openings)) flows.push(labelFlow(label, passes));
+  if (!isClosed(openings)) entries.push(...labelEntries(label, groups, passes));
   const first: Match = [...match, hasStanding("fresh")];
-  const remembered = [commitAction(label), ...way];
-  if (openings.kind === "everything") {
-    flows.push(defineFlow({ table, priority, cookie: passes, match: first, actions: remembered, goto }));
-    return flows;
-  }
+  const opening = (where: Match, above: number, rules: readonly RuleReference[]): GuardedEntry => {
+    const actions = [commitAction(label, groupOf(groups, rules)), ...way];
+    const flow = defineFlow({ table, priority: priority + above, cookie: passes, match: where, actions, goto });
+    return rules.length === 0 ? { flow } : { flow, counted: { rules, what: "sessions" } };
+  };
+  if (openings.kind === "everything") return [...entries, opening(first, 0, openings.rules)];
   const ranges = protocols.flatMap((protocol) =>
-    openings[protocol].flatMap(({ first: low, last }) =>
-      portPrefixes(low, last).map(({ value, mask }): Match => {
+    openings[protocol].flatMap(({ first: low, last, rules }) =>
+      portPrefixes(low, last).map(({ value, mask }) => {
         // The connection's port, not the packet's: fragments do not show theirs.
         const port = { field: "ct_tp_dst", value: BigInt(value) } as const;
-        return [
+        const where: Match = [
           ...first,
           validConnection,
           { field: "ct_nw_proto", value: BigInt(protocolNumber[protocol]) },
           ...(mask === 0 ? [] : [mask === 0xffff ? port : { ...port, mask: BigInt(mask) }]),
         ];
+        return { where, rules };
       }),
     ),
   );
-  if (ranges.length > maxRanges) return flows;
-  for (const range of ranges) {
-    flows.push(
-      defineFlow({
-        table,
-        priority: priority + 10,
-        cookie: passes,
-        match: range,
-        actions: remembered,
-        goto,
-      }),
-    );
-  }
-  flows.push(
-    defineFlow({
+  if (ranges.length > maxRanges) return entries;
+  for (const { where, rules } of ranges) entries.push(opening(where, 10, rules));
+  if (ranges.length > 0) entries.push({ flow: opening([...first, laterFragment], 5, []).flow });
+  entries.push({
+    flow: defineFlow({
       table,
       priority,
       cookie: encodeCookie("refusal", id),
@@ -90,8 +105,18 @@ export function guardedFlows(place: GuardedPlace, { openings }: Guard, id: numbe
       actions: [load("reg5", verdictCode.deny)],
       goto: "forward",
     }),
-  );
-  return flows;
+  });
+  return entries;
+}
+
+/** One by which all connections of the verdict pass; with several groups of rules one above it for each, to count them. */
+function labelEntries(label: bigint, groups: RuleGroups, cookie: bigint): GuardedEntry[] {
+  const traffic = (rules: readonly RuleReference[]): Pick<GuardedEntry, "counted"> => ({
+    counted: { rules, what: "traffic" },
+  });
+  const everything = { flow: labelFlow(label, cookie) };
+  if (groups.length <= 1) return [groups.length === 0 ? everything : { ...everything, ...traffic(groups[0]!) }];
+  return [...groups.map((rules, group) => ({ flow: labelFlow(label, cookie, group), ...traffic(rules) })), everything];
 }
 
 /** A range of ports as values with masks: at most 30 of them. */

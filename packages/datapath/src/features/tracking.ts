@@ -6,7 +6,8 @@ import type { LocalPort } from "../facts.ts";
 import { destinationIn, ethType, etherType, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables, type FlowDefinition } from "../pipeline.ts";
 import { load, slice, sourceClass } from "../registers.ts";
-import { labelMask, originator, policyZone, standing, type Standing } from "../tracking.ts";
+import { labelGroupMask, labelGroupShift, labelMask, labelTail } from "../tracking.ts";
+import { originator, policyZone, standing, type Standing } from "../tracking.ts";
 
 /** Bits of `ct_state` (ovs-fields(7)). */
 const ctState = { new: 0x01n, invalid: 0x10n, tracked: 0x20n };
@@ -84,7 +85,7 @@ function commitFlows(): Flow[] {
   };
   for (const opened of Object.values(originator)) {
     for (const type of [etherType.ipv4, etherType.ipv6]) {
-      const match: Match = [ethType(type), { field: "reg7", value: BigInt(opened), mask: 0xffn }];
+      const match: Match = [ethType(type), { field: "reg7", value: BigInt(opened), mask: 3n }];
       flows.push(base({ table: "commit", priority: 100, match, actions: [remember], goto: "fit" }));
     }
   }
@@ -102,16 +103,23 @@ export function trackPod(port: LocalPort, cookie: bigint): Flow[] {
   );
 }
 
-/** The entry by which connections of a verdict pass: without it their label is worth nothing. */
-export function labelFlow(label: bigint, cookie: bigint): Flow {
+/**
+ * The entry by which connections of a verdict pass: without it their label is worth nothing.
+ * @param group only those of this group, so that they are counted on their own
+ */
+export function labelFlow(label: bigint, cookie: bigint, group?: number): Flow {
   const notNew = ctState.new | ctState.invalid | ctState.tracked;
+  const labels =
+    group === undefined
+      ? { value: label, mask: labelMask }
+      : { value: label | (BigInt(group) << labelGroupShift), mask: labelMask | labelGroupMask };
   return defineFlow({
     table: "known",
-    priority: 200,
+    priority: group === undefined ? 200 : 210,
     cookie,
     match: [
       { field: "ct_state", value: ctState.tracked, mask: notNew },
-      { field: "ct_label", value: label, mask: labelMask },
+      { field: "ct_label", ...labels },
     ],
     actions: [stands("permitted")],
     goto: "dispatch",
@@ -119,11 +127,11 @@ export function labelFlow(label: bigint, cookie: bigint): Flow {
 }
 
 /** What an entry does to remember the connection of a first packet under a verdict's label. */
-export function commitAction(label: bigint): Action {
+export function commitAction(label: bigint, group: number): Action {
   return {
     type: "ct",
     commit: true,
     zone: policyZone,
-    actions: [{ type: "set_field", field: "ct_label", value: label | (BigInt(originator.tracked) << 64n) }],
+    actions: [{ type: "set_field", field: "ct_label", value: label | (BigInt(labelTail("tracked", group)) << 64n) }],
   };
 }

@@ -8,6 +8,7 @@ import { reservedPorts } from "@beyondfabric/openflow";
 import { ipFamily, ipToBigInt, macToBigInt, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { encodeCookie } from "../cookie.ts";
 import { ethType, etherType, icmpv6, inPort, neighbourAdvertisement } from "../match.ts";
+import { examinationFlows, type UplinkExamination } from "./examination.ts";
 import { announcementOf, askedAddresses, questionAbout, taggedWith } from "./wire.ts";
 
 /** OpenFlow ports of the bridge: the NIC, and the way to `br-int`. */
@@ -32,11 +33,13 @@ export interface UplinkFacts {
   readonly gateways: readonly { readonly vlan: number; readonly address: Ip }[];
   /** What pods of the VLANs that members live on pass on: questions about it, and who announces it, are let in. */
   readonly shared?: readonly { readonly vlan: number; readonly prefix: Cidr }[];
+  /** VLANs that are being examined now. */
+  readonly examinations: readonly UplinkExamination[];
   /** Whether what goes to the agent passes {@link conflictMeter}. */
   readonly metered: boolean;
 }
 
-/** Meter of `br-<nic>`: frames that may show that an address is used twice. */
+/** Meter of `br-<nic>`: frames that may show that an address is used twice, and answers to examinations. */
 export const conflictMeter = 1;
 
 /** `userdata` of a frame of a wire that speaks of an address of this node: one byte kind (3), one byte format (1). */
@@ -70,10 +73,8 @@ export function uplinkFlows(facts: UplinkFacts): Flow[] {
   }
   if (!facts.carriesPods) return flows;
   flows.push(entry(100, [inPort(integrationPort)], output(nicPort)));
-  const toAgent: Action[] = [
-    ...(facts.metered ? [{ type: "meter", meter: conflictMeter } satisfies Action] : []),
-    { type: "controller", userdata: conflictUserdata },
-  ];
+  const meter: Action[] = facts.metered ? [{ type: "meter", meter: conflictMeter }] : [];
+  const toAgent: Action[] = [...meter, { type: "controller", userdata: conflictUserdata }];
   for (const member of facts.members) {
     const from: Match = [inPort(nicPort), taggedWith(member.vlan)];
     flows.push(
@@ -97,6 +98,10 @@ export function uplinkFlows(facts: UplinkFacts): Flow[] {
       entry(250, [...from, ...announcementOf(prefix)], hearers(vlan)),
       entry(190, [...from, ...questionAbout(prefix)], hearers(vlan)),
     );
+  }
+  const { carriesNode } = facts;
+  for (const examination of facts.examinations) {
+    flows.push(...examinationFlows(examination, { meter, nic: nicPort, pods: integrationPort, carriesNode }));
   }
   return flows;
 }

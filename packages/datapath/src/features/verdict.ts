@@ -25,7 +25,7 @@ import {
   type WayRegisters,
 } from "../registers.ts";
 import { standing } from "../tracking.ts";
-import { guardedFlows } from "./guarded.ts";
+import { guardedEntries, type GuardedEntry, type GuardLabel } from "./guarded.ts";
 import { exactVerdictFrame, type ExactVerdict, type VerdictCommand } from "./verdict-frame.ts";
 
 export type Settled = Exclude<Decision, { verdict: "hold" }>;
@@ -73,10 +73,17 @@ export function verdictTable(from: SourceClass): "egress" | "ingress" {
  * The entries of a verdict: one, or a few when it has a guard.
  * @param question how its packets come in: the class, the tunnel's far end, the wire
  * @param id number of the verdict in the agent's table; it goes into the cookie
- * @param label what connections of the verdict are labelled with (`labelOf`)
+ * @param label what connections of the verdict are labelled with
  */
-export function verdictFlows(decision: Settled, question: CameBy, id: number, label: bigint): Flow[] {
-  if (decision.verdict === "deny" || decision.guard === undefined) return [verdictFlow(decision, question, id)];
+export function verdictFlows(decision: Settled, question: CameBy, id: number, label: GuardLabel): Flow[] {
+  return verdictEntries(decision, question, id, label).map(({ flow }) => flow);
+}
+
+/** As {@link verdictFlows}, with what the counters of each tell. */
+export function verdictEntries(decision: Settled, question: CameBy, id: number, label: GuardLabel): GuardedEntry[] {
+  if (decision.verdict === "deny" || decision.guard === undefined) {
+    return [{ flow: verdictFlow(decision, question, id) }];
+  }
   const way = wayOf(decision);
   const place = {
     table: verdictTable(question.from),
@@ -85,7 +92,7 @@ export function verdictFlows(decision: Settled, question: CameBy, id: number, la
     way: wayActions(way),
     goto: way.reg4 === narrowBit ? ("fit" as const) : ("forward" as const),
   };
-  return guardedFlows(place, decision.guard, id, label);
+  return guardedEntries(place, decision.guard, id, label);
 }
 
 /**

@@ -4,7 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { buildArp, buildEthernet, etherType, parseCidr } from "@beyondfabric/packet";
 import { isPacketIn2, packetInView } from "@beyondfabric/openflow";
 import { Connection, startSwitch, until, type TestSwitch } from "../../../openflow/test/interop/switch.ts";
-import { conflictMeter, integrationPort, isConflict, nicPort, uplinkFlows } from "../../src/index.ts";
+import { conflictMeter, integrationPort, isAnswer, isConflict, nicPort, uplinkFlows } from "../../src/index.ts";
 
 const pod = "0a:58:0a:1e:00:32";
 const other = "02:fa:03:00:00:01";
@@ -39,6 +39,7 @@ before(async () => {
       { vlan: 30, prefix: parseCidr("fd00:30::f8/125") },
       { vlan: 0, prefix: parseCidr("10.10.0.248/32") },
     ],
+    examinations: [],
     metered: true,
   });
   for (const flow of flows) connection.send({ type: "flow_mod", command: "add", flow });
@@ -158,8 +159,44 @@ test("a frame in the pod's name reaches the agent whole, with its VLAN", async (
   assert.deepEqual(view.packet.subarray(0, frame.length), frame);
 });
 
+test("while a VLAN is examined its answers reach the agent too, and take nothing from others", async () => {
+  const scout = "06:58:0a:1e:00:01";
+  const examinations = [30, 0].map((vlan) => ({ vlan, macs: [scout], echoed: ["10.30.0.50", "fd00:30::50"] }));
+  const facts = { carriesNode: true, carriesPods: false, members: [], gateways: [], metered: true };
+  const extra = uplinkFlows({ ...facts, carriesPods: true, examinations }).filter(({ priority }) => priority === 400);
+  for (const flow of extra) connection.send({ type: "flow_mod", command: "add", flow });
+  await connection.barrier();
+  assert.deepStrictEqual(connection.errors, []);
+  try {
+    const from = (vlan: number, dst: string): string =>
+      `in_port=${nicPort},${vlan === 0 ? "vlan_tci=0" : `dl_vlan=${vlan}`},dl_src=${other},dl_dst=${dst}`;
+    const reply = `arp,arp_op=2,arp_sha=${other},arp_spa=10.30.0.1,arp_tpa=0.0.0.0`;
+    const offer = "udp,nw_src=10.30.0.9,nw_dst=255.255.255.255,udp_src=67,udp_dst=68";
+    const router = "icmp6,ipv6_src=fe80::1,ipv6_dst=ff02::1,icmpv6_type=134,icmpv6_code=0";
+    const echo = "icmp,nw_src=10.30.0.1,nw_dst=10.30.0.50,icmp_type=0,icmp_code=0";
+    assert.deepEqual(await goes(`${from(30, scout)},${reply}`), ["agent"]);
+    assert.deepEqual(await goes(`${from(31, scout)},${reply}`), ["node"]);
+    assert.deepEqual(await goes(`${from(0, scout)},${reply}`), ["agent", "node"]);
+    assert.deepEqual(await goes(`${from(30, "ff:ff:ff:ff:ff:ff")},${offer}`), ["agent"]);
+    assert.deepEqual(await goes(`${from(0, "ff:ff:ff:ff:ff:ff")},${offer}`), ["agent", "node"]);
+    assert.deepEqual(await goes(`${from(30, "33:33:00:00:00:01")},${router}`), ["agent"]);
+    assert.deepEqual(await goes(`${from(30, pod)},${echo}`), ["agent", "integration"]);
+    assert.deepEqual(await goes(`${from(30, "02:00:00:00:00:99")},${echo}`), ["agent", "integration"]);
+
+    const arp = buildArp({ operation: "reply", senderMac: other, senderIp: "10.30.0.1", targetIp: "0.0.0.0" });
+    const frame = buildEthernet({ src: other, dst: scout, etherType: etherType.arp, vlans: [30] }, arp);
+    await ovs.appctl("netdev-dummy/receive", "nic", frame.toString("hex"));
+    const answers = (): Buffer[] =>
+      connection.frames.filter((each) => isPacketIn2(each) && isAnswer(packetInView(each).userdata));
+    await until(() => answers().length > 0, "the answer");
+  } finally {
+    for (const flow of extra) connection.send({ type: "flow_mod", command: "delete_strict", flow });
+    await connection.barrier();
+  }
+});
+
 test("a NIC without addresses of the node gives the node nothing, and one without pods the pods nothing", async () => {
-  const facts = { members: [], gateways: [], metered: false };
+  const facts = { members: [], gateways: [], examinations: [], metered: false };
   const dedicated = uplinkFlows({ ...facts, carriesNode: false, carriesPods: true });
   assert.deepEqual(
     dedicated.map(({ match }) => match),

@@ -35,13 +35,15 @@ export function validateSubnets(subnets: readonly Subnet[], surroundings: Subnet
       ...overlapViolations(subnet, taken),
       ...addressViolations(subnet, networks?.get(subnet.network)?.type === "Underlay", machines),
     ];
-    if (subnet.isDefault && defaultSubnet !== undefined) {
+    // One that is on its way out makes room for the next: nodes move from the one to the other.
+    const isDefault = subnet.isDefault && subnet.deletionTimestamp === undefined;
+    if (isDefault && defaultSubnet !== undefined) {
       const rule = `is true, but Subnet ${defaultSubnet} is the default already`;
       found.push(violation(subnet, "spec.default", rule, "set one of the two to false"));
     }
     violations.push(...found);
     if (found.length > 0) continue;
-    if (subnet.isDefault) defaultSubnet = subnet.name;
+    if (isDefault) defaultSubnet = subnet.name;
     for (const { cidr } of subnet.families) taken.add(cidr, { owner: `Subnet ${subnet.name}`, cidr });
   }
   return violations;

@@ -40,6 +40,8 @@ void describe("subnets together", () => {
     assert.deepEqual(texts(validateSubnets(subnets)), [
       "Subnet/b spec.default is true, but Subnet a is the default already; set one of the two to false",
     ]);
+    const [former, next] = subnets;
+    assert.deepEqual(validateSubnets([{ ...former!, deletionTimestamp: 3 }, next!]), []);
   });
 
   void it("need their network, and a VLAN needs an Underlay", () => {

@@ -9,15 +9,18 @@ import { longestPart, possibleBlocks } from "../../../src/ipam/block-parts.ts";
 import type { BlockStore, NodeIdentity } from "../../../src/ipam/blocks.ts";
 import { ClaimGarbage, collect } from "../../../src/ipam/claim-garbage.ts";
 import type { ClaimGarbageOptions, GarbageReads, OwnerState } from "../../../src/ipam/claim-garbage.ts";
+import { candidateAddresses, candidatesOf, isCandidate } from "../../../src/ipam/candidates.ts";
 import { claim, release } from "../../../src/ipam/claims.ts";
 import type { AddressStore, Candidates, ClaimEnvironment, ClaimReads } from "../../../src/ipam/claims.ts";
 import { IpamError } from "../../../src/ipam/errors.ts";
 import { BlockGarbage, releaseOrphan } from "../../../src/ipam/garbage.ts";
 import type { OrphanReads } from "../../../src/ipam/garbage.ts";
 import { Grants } from "../../../src/ipam/grants.ts";
+import { hash64 } from "../../../src/ipam/hash.ts";
 import { formatWishes, IdleBlocks, Lender, parseWishes, partToLend } from "../../../src/ipam/lending.ts";
 import type { BlockWish } from "../../../src/ipam/lending.ts";
 import { OwnBlocks } from "../../../src/ipam/own-blocks.ts";
+import { RecentTries } from "../../../src/ipam/recent-tries.ts";
 import type { Machine } from "./machine.ts";
 import { Lost } from "./postman.ts";
 import type { Life } from "./postman.ts";
@@ -45,6 +48,7 @@ export interface AgentOptions {
 export const delays = {
   quarantine: 1000,
   idle: 3000,
+  recent: 1000,
   garbage: { graceMilliseconds: 1000, stepMilliseconds: 500 },
   claims: {
     graceMilliseconds: 1000,
@@ -69,6 +73,7 @@ export class SimulatedAgent {
   readonly #adding = new Set<string>();
   readonly #ownerStates = new Map<string, OwnerState | undefined>();
   readonly #idle = new IdleBlocks({ idleMilliseconds: delays.idle });
+  readonly #recent: RecentTries;
   #own: Own | undefined;
   #wishes: readonly BlockWish[] = [];
   /** An error that nobody expected. */
@@ -81,6 +86,7 @@ export class SimulatedAgent {
     this.life = life;
     this.#call = call;
     this.#write = write;
+    this.#recent = new RecentTries({ milliseconds: delays.recent, now: options.now });
     this.#outside = options.spoil({
       addresses: addressStore(options.api, call),
       blocks: blockStore(options.api, call),
@@ -327,6 +333,7 @@ export class SimulatedAgent {
     const port = this.#machine.ports.get(pod.uid);
     if (port !== undefined) return port.addresses;
     const { families, subnet } = this.#options;
+    if (await this.#isDisplaced(pod, own)) return undefined;
     if (pod.plan.kind === "ordinary") return own.allocator.allocate(pod.uid, subnet, families).addresses;
     const { owner, kind } = pod.plan;
     const holder: AddressHolder = {
@@ -340,11 +347,24 @@ export class SimulatedAgent {
     const wishes = families.flatMap((family) => {
       const candidates = pod.plan.candidates?.filter((each) => ipFamily(each) === family);
       if (candidates !== undefined && candidates.length === 0) return [];
-      return [{ family, ...(candidates === undefined ? {} : { candidates: candidatesOf(candidates) }) }];
+      return [{ family, ...(candidates === undefined ? {} : { candidates: inOrderOf(pod, candidates) }) }];
     });
     const retention = kind === "sticky" ? "Sticky" : kind === "fixed" ? "Fixed" : "Pool";
     const outcome = await claim({ subnet, retention, owner, holder, wishes }, this.#environment(own));
     return outcome.state === "granted" ? outcome.records.map(({ address }) => address) : undefined;
+  }
+
+  /** A pod that the watch does not show is asked for, and then the Node as well (`PodLookup`). */
+  async #isDisplaced(pod: PodObject, { node }: Own): Promise<boolean> {
+    if (this.watch.list("pods").some(({ uid }) => uid === pod.uid)) return false;
+    try {
+      const { reads } = this.#outside;
+      if ((await reads.podUid(pod.namespace, pod.pod)) === undefined) return false;
+      return (await reads.nodeUid(node.name)) !== node.uid;
+    } catch (error) {
+      if (error instanceof Lost) return false;
+      throw error;
+    }
   }
 
   #environment({ grants }: Own): ClaimEnvironment {
@@ -355,6 +375,7 @@ export class SimulatedAgent {
       own: grants,
       now: this.#options.now,
       seen: (address) => this.watch.list("addresses").find((each) => each.address === address),
+      recent: this.#recent,
       isAttached: (uid) => this.#machine.ports.has(uid),
     };
   }
@@ -385,8 +406,14 @@ export interface Own {
   readonly lender: Lender;
 }
 
-function candidatesOf(addresses: readonly Ip[]): Candidates {
-  return { [Symbol.iterator]: () => addresses[Symbol.iterator](), has: (address) => addresses.includes(address) };
+/** As an agent makes them of the pod's plan. */
+function inOrderOf({ uid }: PodObject, addresses: readonly Ip[]): Candidates {
+  const ranges = addresses.map((address) => ({ family: ipFamily(address), first: address, last: address }));
+  const [candidates] = candidatesOf(ranges, { seed: hash64(uid) });
+  return {
+    [Symbol.iterator]: () => candidateAddresses(candidates!),
+    has: (address) => isCandidate(candidates!, address),
+  };
 }
 
 function ownerKey({ kind, namespace, name }: AddressOwner): string {

@@ -32,8 +32,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: "a block is used without looking for blocks around and inside",
-    seed: 279,
-    spoil: (each) => ({ ...each, blocks: { ...each.blocks, overlapping: async () => [] } }),
+    seed: 1877,
+    spoil: (each) => ({ ...each, blocks: { ...each.blocks, existing: async () => [] } }),
   },
   {
     name: "a part is lent without remembering it",
@@ -95,18 +95,23 @@ export const mutations: readonly Mutation[] = [
     }),
   },
   {
-    name: "a pod is believed to be gone without asking",
+    name: "every other pod is believed to be gone without asking",
     seed: 1,
-    spoil: (each) => ({ ...each, reads: { ...each.reads, podUid: async () => undefined } }),
+    spoil: (each) => {
+      let asked = 0;
+      const podUid: typeof each.reads.podUid = async (...about) =>
+        asked++ % 2 === 0 ? undefined : each.reads.podUid(...about);
+      return { ...each, reads: { ...each.reads, podUid } };
+    },
   },
   {
     name: "pods of a node that was removed are believed to be gone",
-    seed: 279,
+    seed: 448,
     spoil: (each) => ({ ...each, reads: { ...each.reads, podsOn: async () => [] } }),
   },
   {
     name: "an owner is believed to be gone without asking",
-    seed: 279,
+    seed: 307,
     spoil: (each) => ({
       ...each,
       reads: { ...each.reads, ownerState: async () => ({ exists: false, uid: "" }) },

@@ -11,7 +11,7 @@ import {
   parseIpAddress,
 } from "@beyondfabric/kube/kinds";
 import type { AddressBlock, AddressOwner, Identity, IpAddressRecord } from "@beyondfabric/kube/kinds";
-import { cidrContains, cidrsOverlap } from "@beyondfabric/packet";
+import { cidrContains } from "@beyondfabric/packet";
 import type { Ip } from "@beyondfabric/packet";
 import { isDeepStrictEqual } from "node:util";
 import type { BlockStore } from "../../../src/ipam/blocks.ts";
@@ -196,16 +196,23 @@ function checkWritten(record: IpAddressRecord): void {
 }
 
 export function blockStore(api: SimulatedApi, call: Call): BlockStore {
+  const get = (name: string): Promise<AddressBlock | undefined> => call("get block", () => api.get("blocks", name));
   return {
+    get,
     create: (manifest) =>
       call("create block", () => {
         const parsed = parseAddressBlock(manifest);
         if (!parsed.ok) assert.fail(JSON.stringify(parsed.violations));
         return api.create("blocks", parsed.value.name, parsed.value);
       }),
-    get: (name) => call("get block", () => api.get("blocks", name)),
-    overlapping: (cidr) =>
-      call("list blocks", () => api.list("blocks").filter((each) => cidrsOverlap(each.cidr, cidr))),
+    existing: async (names) => {
+      const found: AddressBlock[] = [];
+      for (const name of names) {
+        const block = await get(name);
+        if (block !== undefined) found.push(block);
+      }
+      return found;
+    },
     lend: (block, lent) => call("update block", () => api.update("blocks", { ...block, lent })),
     delete: (block) => call("delete block", () => api.delete("blocks", block.name, block)),
   };
