@@ -19,7 +19,9 @@ const life = 0x5eed;
 
 const gateways = ["10.244.0.1", "fd00:244::1"];
 const segment = segmentOf(10, 30);
-const wire = { segment, gateways: ["10.30.0.1", "fd00:30::1"], nodeAddresses: ["10.30.0.11"] };
+/** What the pods of the wire pass on among themselves. */
+const shared = ["10.30.0.248/29", "fd00:30::f8/125"].map(parseCidr);
+const wire = { segment, gateways: ["10.30.0.1", "fd00:30::1"], nodeAddresses: ["10.30.0.11"], shared };
 
 export function exampleFlows(): Flow[] {
   const base = baseFlows({
@@ -39,7 +41,6 @@ export function exampleFlows(): Flow[] {
       uid: "1",
       tracked: false,
     },
-    gateways,
     true,
   );
   const host = podFlows(
@@ -48,16 +49,15 @@ export function exampleFlows(): Flow[] {
       mac: "0a:58:0a:1e:00:32",
       addresses: ["10.30.0.50", "fd00:30::50"],
       segment,
+      allowedAddresses: shared,
       pod: "bank/core",
       uid: "2",
       tracked: false,
     },
-    gateways,
     true,
   );
   const isolated = podFlows(
     { ofport: 102, mac: "0a:58:0a:f4:01:06", addresses: ["10.244.1.6"], pod: "shop/cart", uid: "3", tracked: true },
-    gateways,
     true,
   );
   const about = (source: string, destination: string): Settled["cube"] => ({
@@ -134,5 +134,5 @@ export function exampleFlows(): Flow[] {
     9,
     { label: labelOf(life, 9), groups: noRuleGroups },
   );
-  return [...base, ...announcementFlows(wire, [101]), ...pod, ...host, ...isolated, ...verdicts, ...guarded];
+  return [...base, ...announcementFlows(wire, [101], true), ...pod, ...host, ...isolated, ...verdicts, ...guarded];
 }

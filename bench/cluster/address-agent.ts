@@ -143,7 +143,7 @@ export class AddressAgent {
       ofport: 0,
       mtu,
       created: Date.now(),
-      allowedSources: [],
+      held: [],
       claimed,
     });
     return milliseconds;

@@ -225,50 +225,63 @@ describe("every pod, node and outside host reaches what it should", () => {
     }
   });
 
-  it("drops tunnel packets from a machine that owns no address, and counts them", async () => {
-    const victim = pods.find(({ node }) => node === "node-1")!;
-    const claimed = pods.find(({ node }) => node === "node-2")!;
+  it("drops tunnel packets from whoever does not own their source, machine or node, and counts them", async () => {
+    const own = pods.find(({ node }) => node === "node-1")!;
+    const near = pods.find(({ node }) => node === "node-2")!;
+    const third = pods.find(({ node }) => node === "node-3")!;
     const file = `/tmp/${lab.name}-forged`;
     await lab.pods({
       name: "listener",
       node: "node-1",
-      run: `socat -u UDP4-RECVFROM:7000,fork OPEN:${file},creat,append & wait`,
+      run: `socat -u UDP6-RECVFROM:7000,fork,ipv6only=0 OPEN:${file},creat,append & wait`,
     });
     const target = await lab.podReady("listener");
-    for (const source of [claimed.ipv4, victim.ipv4, "192.0.2.7"]) {
-      const sent = await lab.host(
-        "host-1",
-        process.execPath,
-        new URL("./forge.ts", import.meta.url).pathname,
-        "10.10.0.11",
-        "1",
-        source,
-        target.ipv4,
-        "5",
-      );
+    type Run = (...command: string[]) => Promise<Outcome>;
+    const from = async (run: Run, vni: string, source: string, text: string): Promise<void> => {
+      const program = new URL("./forge.ts", import.meta.url).pathname;
+      const to = source.includes(":") ? target.ipv6 : target.ipv4;
+      const sent = await run(process.execPath, program, "10.10.0.11", vni, source, to, "5", text);
       assert.equal(sent.code, 0, sent.stderr);
-    }
-    const metrics = await until("the refusals are counted", async () => {
+    };
+    const machine: Run = (...command) => lab.host("host-1", ...command);
+    const node: Run = (...command) => lab.node("node-2", ...command);
+    const denied = async (reason: string): Promise<number> => {
       const { stdout } = await lab.node("node-1", "curl", "-s", "http://127.0.0.1:9474/metrics");
-      return /reason="tunnel-source-forged"\} [2-9]/.test(stdout) &&
-        /reason="tunnel-source-outside"\} [1-9]/.test(stdout)
-        ? stdout
-        : undefined;
-    });
-    assert.ok(metrics.length > 0);
-    const arrived = await lab.node("node-1", "cat", file);
-    assert.doesNotMatch(arrived.stdout, /forged/, "a forged packet reached a pod");
+      const line = new RegExp(`^fabric_verdicts_total\\{verdict="deny",reason="${reason}"\\} (\\d+)`, "m").exec(stdout);
+      return Number(line?.[1] ?? 0);
+    };
+    const arrived = async (): Promise<string> => (await lab.node("node-1", "cat", file)).stdout;
+    const counts = async (what: string, reason: string, send: () => Promise<void>): Promise<void> => {
+      const before = await denied(reason);
+      await send();
+      await until(`${what} is counted as ${reason}`, async () => (await denied(reason)) > before);
+    };
+    for (const { ipv4, ipv6 } of [near, own, third]) {
+      for (const source of [ipv4, ipv6]) {
+        await counts(`a machine as ${source}`, "tunnel-source-forged", () => from(machine, "1", source, "forged"));
+        if (ipv4 === near.ipv4) continue;
+        await counts(`node-2 as ${source}`, "tunnel-source-forged", () => from(node, "1", source, "forged"));
+      }
+    }
+    await counts("a stranger", "tunnel-source-outside", () => from(machine, "1", "192.0.2.7", "forged"));
+    await counts("a stranger of node-2", "tunnel-source-outside", () => from(node, "1", "192.0.2.7", "forged"));
+    await from(node, "99", near.ipv4, "forged in another network");
+    // What node-2 says in the name of a pod of its own arrives: the others would have, had they been let in.
+    for (const source of [near.ipv4, near.ipv6]) {
+      await until(`${source} arrives from its own node`, async () => {
+        await from(node, "1", source, `honest ${source}`);
+        return (await arrived()).includes(`honest ${source}`);
+      });
+    }
     const honest = await lab.exec(
-      claimed.name,
+      near.name,
       "sh",
       "-c",
-      `echo honest | timeout 5 socat -t 0.5 - UDP:${target.ipv4}:7000`,
+      `echo spoken | timeout 5 socat -t 0.5 - UDP:${target.ipv4}:7000`,
     );
     assert.equal(honest.code, 0);
-    await until("an honest packet reaches the same pod", async () => {
-      const { stdout } = await lab.node("node-1", "cat", file);
-      return stdout.includes("honest");
-    });
+    await until("an honest packet reaches the same pod", async () => (await arrived()).includes("spoken"));
+    assert.doesNotMatch(await arrived(), /forged/, "a forged packet reached a pod");
     await lab.node("node-1", "rm", "-f", file);
   });
 });

@@ -1,15 +1,15 @@
 /**
- * Sends forged VXLAN packets, as any machine on the wire could: `node forge.ts NODE VNI SOURCE DESTINATION COUNT` puts UDP
- * datagrams "from" SOURCE to port 7000 of DESTINATION into a tunnel towards NODE.
+ * Sends forged VXLAN packets, as any machine on the wire could: `node forge.ts NODE VNI SOURCE DESTINATION COUNT [TEXT]` puts
+ * UDP datagrams "from" SOURCE to port 7000 of DESTINATION into a tunnel towards NODE.
  */
 import { createSocket } from "node:dgram";
 import { routerMac } from "@beyondfabric/datapath";
-import { buildEthernet, buildIp, buildUdp } from "@beyondfabric/packet";
+import { buildEthernet, buildIp, buildUdp, etherType } from "@beyondfabric/packet";
 
-const [node = "", vni = "1", source = "", destination = "", count = "10"] = process.argv.slice(2);
-const udp = buildUdp({ src: source, dst: destination, srcPort: 4000, dstPort: 7000 }, Buffer.from("forged\n"));
+const [node = "", vni = "1", source = "", destination = "", count = "10", text = "forged"] = process.argv.slice(2);
+const udp = buildUdp({ src: source, dst: destination, srcPort: 4000, dstPort: 7000 }, Buffer.from(`${text}\n`));
 const inner = buildEthernet(
-  { src: routerMac, dst: routerMac, etherType: 0x0800 },
+  { src: routerMac, dst: routerMac, etherType: source.includes(":") ? etherType.ipv6 : etherType.ipv4 },
   buildIp({ src: source, dst: destination, protocol: 17 }, udp),
 );
 const header = Buffer.alloc(8);

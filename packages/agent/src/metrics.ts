@@ -16,8 +16,14 @@ export interface MetricsSource {
     readonly connectedSwitch: number;
     readonly connectedApi: number;
   };
-  /** Per local pod: misses, packets that its meter dropped, packets sent under a false name. */
-  perPod(): Iterable<{ pod: string; misses: number; metered: number; refused: number; spoofed: number }>;
+  /** Per local pod: misses, packets that its meter dropped, packets sent under a false name by what was false. */
+  perPod(): Iterable<{
+    readonly pod: string;
+    readonly misses: number;
+    readonly metered: number;
+    readonly refused: number;
+    readonly spoofed: Readonly<Record<string, number>>;
+  }>;
   readonly operations: ReadonlyMap<
     string,
     { readonly count: number; readonly failed: number; readonly seconds: number }
@@ -127,7 +133,14 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
   perPod("fabric_pod_misses_total", "Misses caused by a pod.", ({ misses }) => misses);
   perPod("fabric_pod_metered_packets_total", "Packets of a pod that its meter dropped.", ({ metered }) => metered);
   perPod("fabric_pod_refused_packets_total", "Packets of a pod that entries refused.", ({ refused }) => refused);
-  perPod("fabric_pod_spoofed_packets_total", "Packets of a pod under a false name.", ({ spoofed }) => spoofed);
+  counter(
+    "fabric_pod_spoofed_packets_total",
+    "Packets of a pod under a false name, by what was false.",
+    ["pod", "reason"],
+    pods.flatMap(({ pod, spoofed }) =>
+      Object.entries(spoofed).map(([reason, count]): Sample => [{ pod, reason }, count]),
+    ),
+  );
 
   const operations = [...source.operations];
   const perOperation = (name: string, help: string, value: (of: (typeof operations)[number][1]) => number): void => {

@@ -27,6 +27,7 @@ import { readLocalState, writeLocalState, type LocalState } from "./local-state.
 import type { Logger } from "./log.ts";
 import { Machine } from "./machine.ts";
 import { Membership } from "./membership.ts";
+import { Forgeries } from "./forgeries.ts";
 import { NoiseWatch } from "./noise.ts";
 import { ageEntries } from "./reactor/aging.ts";
 import { Reactor } from "./reactor/reactor.ts";
@@ -76,6 +77,7 @@ export class FabricNode {
   readonly #directory: Directory;
   readonly #cni: CniServer;
   readonly #api: ApiServer;
+  readonly #forgeries: Forgeries;
   readonly #noise: NoiseWatch;
   readonly #machine: Machine;
   readonly #membership: Membership;
@@ -139,6 +141,8 @@ export class FabricNode {
       listening: (question, packet) => listeners.endOf(question, packet),
       onUndecodable: (error) => logger.warn({ err: error }, "a packet-in could not be read"),
       onTooLarge: (packet, port) => this.#answerTooLarge(packet, port),
+      onAnnouncement: (frame, port) => this.#attachments.announced(frame, port),
+      onForgery: (frame, port) => this.#forgeries.seen(frame, port),
     });
     this.#view.onTracking((port) => {
       void this.#session
@@ -254,9 +258,16 @@ export class FabricNode {
       calmDelay: () => (this.notReady().length === 0 ? calmMilliseconds : 5),
       logger,
     });
+    this.#forgeries = new Forgeries({
+      ports: () => this.#attachments.ports(),
+      events: this.#events,
+      logger,
+      now: () => performance.now(),
+    });
     this.#noise = new NoiseWatch({
       session: this.#session,
       reactor: this.#reactor,
+      forgeries: this.#forgeries,
       ports: () => this.#attachments.ports(),
       events: this.#events,
       logger,
@@ -278,6 +289,7 @@ export class FabricNode {
         addresses: this.#addresses,
         attachments: this.#attachments,
         noise: this.#noise,
+        forgeries: this.#forgeries,
         claims: () => this.#directory.claims,
         api: () => ({ connected: this.#directory.connected, synced: this.#directory.synced }),
         tunnelAddress: () => this.#machine.tunnelAddress,

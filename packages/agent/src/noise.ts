@@ -4,6 +4,7 @@
  */
 import type { EventRecorder } from "@beyondfabric/kube";
 import type { PodPort } from "./attachment/ports.ts";
+import type { Forgeries } from "./forgeries.ts";
 import type { Logger } from "./log.ts";
 import type { Reactor } from "./reactor/reactor.ts";
 import type { BridgeSession } from "./switch/bridge-session.ts";
@@ -11,6 +12,7 @@ import type { BridgeSession } from "./switch/bridge-session.ts";
 export interface NoiseWatchOptions {
   readonly session: BridgeSession;
   readonly reactor: Reactor;
+  readonly forgeries: Forgeries;
   readonly ports: () => Iterable<PodPort>;
   readonly events: EventRecorder;
   readonly logger: Logger;
@@ -45,7 +47,6 @@ export class NoiseWatch {
   readonly #options: NoiseWatchOptions;
   readonly #last = new Map<number, Reading>();
   readonly #dropped = new Map<number, bigint>();
-  readonly #spoofed = new Map<number, bigint>();
   readonly #noisy = new Map<number, NoisyPod>();
   #missRate = { at: 0, misses: 0, perSecond: 0 };
   #looking = false;
@@ -73,10 +74,6 @@ export class NoiseWatch {
     return Number(this.#dropped.get(port) ?? 0n);
   }
 
-  spoofedBy(port: number): number {
-    return Number(this.#spoofed.get(port) ?? 0n);
-  }
-
   /** Reads the meters once. To be called every few seconds. */
   async look(): Promise<void> {
     if (this.#looking || !this.#options.session.ready) return;
@@ -86,7 +83,7 @@ export class NoiseWatch {
       // Selecting entries by a part of their cookie, the switch looks at all of them while packets wait: not for nothing.
       const { reactor } = this.#options;
       if (reactor.verdicts.mayRefuse) reactor.recordRefusals(await this.#options.session.readRefusals());
-      for (const [port, count] of await this.#options.session.spoofed()) this.#spoofed.set(port, count);
+      this.#options.forgeries.look(await this.#options.session.spoofed());
       const now = performance.now();
       const { counters } = reactor;
       const elapsed = (now - this.#missRate.at) / 1000;
@@ -148,7 +145,6 @@ export class NoiseWatch {
       if (pods.has(port)) continue;
       this.#last.delete(port);
       this.#dropped.delete(port);
-      this.#spoofed.delete(port);
       this.#options.reactor.counters.forgetPort(port);
     }
     for (const [port, { lastSeen }] of this.#noisy) {

@@ -57,7 +57,8 @@ export class View implements Facts {
   readonly #podsByAddress = new Map<Ip, PodFact[]>();
   readonly #claims = new Map<Ip, ClaimFact>();
   readonly #localByAddress = new Map<Ip, Endpoint>();
-  #localSources = new PrefixMap<Endpoint>();
+  /** Addresses of this node's pods that lie in no subnet, and where the pod is at home. */
+  #abroad = new PrefixMap<Ip>();
   /** Addresses of the node's own interfaces. */
   #own = new PrefixMap<true>();
   #ownKey = "";
@@ -113,13 +114,20 @@ export class View implements Facts {
   }
 
   subnetOf(address: Ip): SubnetFact | undefined {
-    return this.#subnets.lookup(address)?.value;
+    const subnet = this.#subnets.lookup(address)?.value;
+    if (subnet !== undefined) return subnet;
+    const home = this.#abroad.get(hostPrefix(address));
+    return home === undefined ? undefined : this.#subnets.lookup(home)?.value;
   }
 
   outsidePrefix(address: Ip): Cidr {
-    const [subnets, own] = [this.#subnets, this.#own].map((taken) => taken.widestDisjoint(address));
-    if (subnets === undefined || own === undefined) return hostPrefix(address);
-    return subnets.length > own.length ? subnets : own;
+    // All of these lie around the one address: the longest is inside the others.
+    let free: Cidr | undefined;
+    for (const taken of [this.#subnets, this.#own, this.#abroad]) {
+      const prefix = taken.widestDisjoint(address) ?? hostPrefix(address);
+      if (free === undefined || prefix.length > free.length) free = prefix;
+    }
+    return free!;
   }
 
   blockOf(address: Ip): BlockFact | undefined {
@@ -129,7 +137,7 @@ export class View implements Facts {
   unownedPrefix(address: Ip, subnet: SubnetFact): Cidr {
     // All of these lie around the one address: the longest is inside the others.
     let free = subnet.cidr;
-    for (const taken of [this.#blocks, this.#strays, this.#localSources]) {
+    for (const taken of [this.#blocks, this.#strays]) {
       const prefix = taken.widestDisjoint(address) ?? hostPrefix(address);
       if (prefix.length > free.length) free = prefix;
     }
@@ -141,10 +149,7 @@ export class View implements Facts {
   }
 
   endpointAt(address: Ip): Endpoint | undefined {
-    const local =
-      this.#localByAddress.get(address) ??
-      this.#nodeAddresses.get(address) ??
-      this.#localSources.lookup(address)?.value;
+    const local = this.#localByAddress.get(address) ?? this.#nodeAddresses.get(address);
     const claim = this.#claims.get(address);
     if (local !== undefined && (claim === undefined || !this.#isSucceeded(local, claim))) return local;
     // Of this node only what has a port here is here: a pod that the API still lists is gone, or not there yet.
@@ -153,6 +158,17 @@ export class View implements Facts {
     return pod === undefined
       ? undefined
       : { kind: "pod", name: `${pod.namespace}/${pod.name}`, node: pod.node, uid: pod.uid };
+  }
+
+  /** Whether an address is somebody's own, or claimed, or a gateway; what pods of this node have is not looked at. */
+  isSpokenFor(address: Ip): boolean {
+    return (
+      this.#claims.has(address) ||
+      this.#nodeAddresses.has(address) ||
+      this.#podsByAddress.has(address) ||
+      this.isOwnAddress(address) ||
+      this.#subnetList.some(({ gateway }) => gateway === address)
+    );
   }
 
   /**
@@ -458,9 +474,9 @@ export class View implements Facts {
       this.#localByAddress.set(address, endpoint);
       keys.add(`address:${address}`);
     }
-    for (const prefix of port.allowedSources ?? []) {
-      this.#localSources.set(prefix, endpoint);
-      keys.add("sources");
+    for (const address of this.#addressesAbroad(port)) {
+      this.#abroad.set(hostPrefix(address), port.addresses[0]!);
+      keys.add("subnets");
     }
     const freed = this.#trackAgain([port]);
     this.#changed(keys);
@@ -481,10 +497,14 @@ export class View implements Facts {
       if (this.#localByAddress.get(address)?.uid === port.uid) this.#localByAddress.delete(address);
       keys.add(`address:${address}`);
     }
-    for (const prefix of port.allowedSources ?? []) {
-      this.#localSources.delete(prefix);
-      keys.add("sources");
+    for (const address of port.addresses) {
+      if (!this.#abroad.delete(hostPrefix(address))) continue;
+      keys.add("subnets");
     }
+  }
+
+  #addressesAbroad({ addresses }: LocalPort): Ip[] {
+    return addresses.filter((address, index) => index > 0 && this.#subnets.lookup(address) === undefined);
   }
 
   #unlistPod(pod: PodFact, keys: Set<FactKey>): void {
@@ -538,7 +558,6 @@ function recallKey({ name, uid }: PodKey): string {
 /** The keys of everything that a port of this node may be the source of. */
 function addKeysOf(port: LocalPort, keys: Set<FactKey>): void {
   for (const address of port.addresses) keys.add(`address:${address}`);
-  if (port.allowedSources !== undefined) keys.add("sources");
 }
 
 /** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */

@@ -20,8 +20,15 @@ export function formatEndpoints({ endpoints }: EndpointsReply, wide: boolean, no
   const wideColumns: Column<Endpoint>[] = [
     { heading: "SUBNET", cell: ({ subnet }) => subnet },
     { heading: "MAC", cell: ({ mac }) => mac },
+    { heading: "SPOOFED AS", cell: ({ spoofedAs }) => reasonList(spoofedAs) },
     { heading: "CONTAINER", cell: ({ container }) => container },
     { heading: "UID", cell: ({ uid }) => uid },
   ];
   return formatTable(wide ? [...columns, ...wideColumns] : columns, endpoints).join("\n");
+}
+
+/** Counts by reason, the largest first. */
+export function reasonList(reasons: Readonly<Record<string, number>>): string {
+  const sorted = Object.entries(reasons).sort(([, a], [, b]) => b - a);
+  return sorted.map(([reason, count]) => `${reason} ${count}`).join(", ") || "none";
 }

@@ -3,7 +3,7 @@
  * on the socket, gives a sentence and not a stack trace. Fields that are not known here are let through.
  */
 import type { EndpointsReply, FlowsReply, StatusReply, VersionReply } from "@beyondfabric/agent/api";
-import { boolean, list, number, object, oneOf, optional, string, type Shape } from "./shape.ts";
+import { boolean, list, number, object, oneOf, optional, record, string, type Shape } from "./shape.ts";
 
 export const versionReply: Shape<VersionReply> = object<VersionReply>({
   version: string,
@@ -55,6 +55,15 @@ export const statusReply: Shape<StatusReply> = object<StatusReply>({
       lastSeen: number,
     }),
   ),
+  spoofing: list(
+    object<StatusReply["spoofing"][number]>({
+      pod: string,
+      packets: number,
+      reasons: record(number),
+      claim: string,
+      age: number,
+    }),
+  ),
   memoryBytes: number,
 });
 
@@ -71,6 +80,7 @@ export const endpointsReply: Shape<EndpointsReply> = object<EndpointsReply>({
       subnet: string,
       created: number,
       spoofedPackets: number,
+      spoofedAs: record(number),
       misses: number,
     }),
   ),

@@ -51,6 +51,15 @@ export const list =
     return value as readonly T[];
   };
 
+/** Names that nobody knows beforehand, each with a value of one shape. */
+export const record =
+  <T>(shape: Shape<T>): Shape<Readonly<Record<string, T>>> =>
+  (value, path) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong(path, "an object", value);
+    for (const [name, item] of Object.entries(value)) shape(item, `${path}.${name}`);
+    return value as Readonly<Record<string, T>>;
+  };
+
 export const object =
   <T>(fields: Fields<T>): Shape<T> =>
   (value, path) => {

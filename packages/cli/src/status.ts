@@ -1,5 +1,6 @@
 /** `fabricctl status`: the first look at a node. */
 import type { StatusReply } from "@beyondfabric/agent/api";
+import { reasonList } from "./endpoints.ts";
 import { bytes, duration, perSecond } from "./quantities.ts";
 import { formatTable, type Column } from "./table.ts";
 import { visible, type Paint } from "./terminal.ts";
@@ -25,8 +26,20 @@ export function formatStatus(status: StatusReply, view: StatusView): string {
     const [heading, ...rows] = formatTable(noisyColumns(view), status.noisy);
     lines.push("", heading!, ...rows.map((row) => paint("bad", row)));
   }
+  if (status.spoofing.length > 0) {
+    const [heading, ...rows] = formatTable(spoofingColumns, status.spoofing);
+    lines.push("", heading!, ...rows.map((row) => paint("bad", row)));
+  }
   return lines.join("\n");
 }
+
+const spoofingColumns: Column<StatusReply["spoofing"][number]>[] = [
+  { heading: "SPOOFING POD", cell: ({ pod }) => pod },
+  { heading: "DROPPED", cell: ({ packets }) => packets, right: true },
+  { heading: "WHAT WAS FALSE", cell: ({ reasons }) => reasonList(reasons) },
+  { heading: "CLAIMED LAST", cell: ({ claim }) => claim || "unread" },
+  { heading: "LAST SEEN", cell: ({ age }) => `${duration(age)} ago` },
+];
 
 function facts(status: StatusReply, { wide, paint }: StatusView): [name: string, text: string][] {
   const { misses, version, api } = status;

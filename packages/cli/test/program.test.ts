@@ -57,6 +57,9 @@ describe("fabricctl status", () => {
         NOISY POD       PORT   MISSES/S   DROPPED/S   DROPPED   LAST SEEN
         <default/flood      7        497       49503   1234567   0s ago>
         <default/scan      11         60         0.4        12   1m35s ago>
+
+        SPOOFING POD    DROPPED   WHAT WAS FALSE   CLAIMED LAST        LAST SEEN
+        <default/rogue        61   ip 41, arp 20    source 10.244.0.9   2s ago>
       `),
     );
   });
@@ -141,7 +144,10 @@ describe("fabricctl endpoints and version", () => {
         kube-system/dns   10.244.0.3                 16   veth0d9b            7      1200   5d
       `),
     );
-    assert.match(await printed(endpoints, "endpoints", "-o", "wide"), /AGE +SUBNET +MAC +CONTAINER +UID\n/);
+    assert.match(
+      await printed(endpoints, "endpoints", "-o", "wide"),
+      /AGE +SUBNET +MAC +SPOOFED AS +CONTAINER +UID\n.*\n.* ip 1050, arp 150 /,
+    );
     assert.equal(await printed({ endpoints: [] }, "endpoints"), "no pods on this node\n");
   });
 

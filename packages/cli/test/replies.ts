@@ -39,6 +39,7 @@ export const healthy: StatusReply = {
   pods: 6,
   misses: { total: 12_345, perSecond: 1.5, held: 3, holdExpired: 1, withoutEntry: 17, metered: 8 },
   noisy: [],
+  spoofing: [],
   memoryBytes: 87_241_523,
 };
 
@@ -63,6 +64,9 @@ export const flooded: StatusReply = {
       droppedTotal: 12,
       lastSeen: now - 95_000,
     },
+  ],
+  spoofing: [
+    { pod: "default/rogue", packets: 61, reasons: { arp: 20, ip: 41 }, claim: "source 10.244.0.9", age: 2_000 },
   ],
 };
 
@@ -104,6 +108,7 @@ export const endpoints: EndpointsReply = {
       subnet: "default",
       created: now - 90_000,
       spoofedPackets: 0,
+      spoofedAs: {},
       misses: 42,
     },
     {
@@ -117,6 +122,7 @@ export const endpoints: EndpointsReply = {
       subnet: "default",
       created: now - 5 * 86_400_000,
       spoofedPackets: 1200,
+      spoofedAs: { arp: 150, ip: 1050 },
       misses: 7,
     },
   ],

@@ -107,11 +107,12 @@ export interface LocalPort {
   /** OpenFlow port number on the integration bridge. */
   readonly ofport: number;
   readonly mac: Mac;
+  /** Its own, and those of {@link allowedAddresses} that it holds now. */
   readonly addresses: readonly Ip[];
   /** The segment that the pod is a host on; absent for a pod of an overlay. */
   readonly segment?: Segment;
-  /** Further source prefixes that an administrator allows this port to use. */
-  readonly allowedSources?: readonly Cidr[];
+  /** What the pod may take beside its own addresses, by announcing it. */
+  readonly allowedAddresses?: readonly Cidr[];
   /** `namespace/name`. */
   readonly pod: string;
   readonly uid: string;
@@ -121,9 +122,9 @@ export interface LocalPort {
 
 /**
  * What a decision depended on. When the fact behind a key changes, exactly the verdicts that carry the key are taken
- * again. `subnets`, `sources` (the prefixes that ports are allowed beside their addresses) and `tenants` (whether there are
- * any) concern every verdict, whether it carries the key or not: they change too rarely to be worth a place in each. What
- * changes about the policies or labels of a pod is told with the keys of its addresses.
+ * again. `subnets` and `tenants` (whether there are any) concern every verdict, whether it carries the key or not: they
+ * change too rarely to be worth a place in each. What changes about the policies or labels of a pod is told with the keys of
+ * its addresses.
  */
 export type FactKey =
   | `address:${Ip}`
@@ -131,6 +132,5 @@ export type FactKey =
   | `namespace:${string}`
   | "subnets"
   | "blocks"
-  | "sources"
   | "tenants"
   | "complete";

@@ -34,6 +34,15 @@ export type {
   WireFact,
 } from "./facts.ts";
 export { baseFlows, routerAddress, routerMac, type BaseFacts, type SwitchPorts } from "./features/base.ts";
+export { announcementIn, announcementMeter, isAnnouncement, type Announcement } from "./features/announcement.ts";
+export {
+  forgeryMeter,
+  forgeryOf,
+  forgeryReasons,
+  isForgery,
+  type Forgery,
+  type ForgeryReason,
+} from "./features/forgery.ts";
 export { isAnswer, type UplinkExamination } from "./features/examination.ts";
 export { linkLocal } from "./features/link-local.ts";
 export { missPort } from "./features/miss.ts";

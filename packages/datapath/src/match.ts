@@ -3,9 +3,11 @@ import type { MatchField } from "@beyondfabric/openflow";
 import { ipFamily, ipToBigInt, macToBigInt, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 
 export const etherType = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd } as const;
-export const protocol = { icmpv6: 58 } as const;
+export const protocol = { udp: 17, icmpv6: 58 } as const;
+export const routerAdvertisement = 134;
 export const neighbourSolicitation = 135;
 export const neighbourAdvertisement = 136;
+export const redirect = 137;
 
 /** An ICMPv6 message of a type, code 0. */
 export function icmpv6(type: number): MatchField[] {
@@ -36,6 +38,15 @@ export function sourceIn(prefix: Cidr | Ip): MatchField[] {
 
 export function destinationIn(prefix: Cidr | Ip): MatchField[] {
   return addressIn(prefix, "ip_dst", "ipv6_dst");
+}
+
+/** An address in a field that is no IP header's: exact, or by its prefix. */
+export function within(field: "arp_spa" | "arp_tpa" | "nd_target", prefix: Cidr | Ip): MatchField {
+  if (typeof prefix === "string") return { field, value: ipToBigInt(prefix) };
+  const width = prefix.family === 4 ? 32 : 128;
+  const value = ipToBigInt(prefix.address);
+  if (prefix.length === width) return { field, value };
+  return { field, value, mask: ((1n << BigInt(prefix.length)) - 1n) << BigInt(width - prefix.length) };
 }
 
 function addressIn(

@@ -25,6 +25,7 @@ export interface TableDeclaration {
 export type TableName =
   | "classify"
   | "spoof-guard"
+  | "spoofed"
   | "arp-nd"
   | "nd-reply"
   | "bridge"
@@ -72,10 +73,12 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   },
   "spoof-guard": {
     id: 10,
-    purpose: "Passes only what a pod says in its own name: its MAC, its addresses, in IP, ARP and neighbour discovery.",
+    purpose:
+      "Passes only what a pod says in its own name: its MAC, its addresses, in IP, ARP and neighbour discovery. A pod is no router and no DHCP server, and has no VLANs to choose from.",
     lifetime: "per pod",
     matches: [
       "in_port",
+      "vlan_vid",
       "eth_src",
       "eth_type",
       "ip_src",
@@ -83,6 +86,8 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "ipv6_src",
       "ipv6_dst",
       "ip_proto",
+      "udp_src",
+      "udp_dst",
       "icmpv6_type",
       "icmpv6_code",
       "arp_op",
@@ -94,9 +99,20 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "nd_tll",
     ],
     sets: ["reg1"],
-    next: ["arp-nd", "bridge", "track"],
+    next: ["spoofed", "arp-nd", "bridge", "track"],
     outputs: false,
-    miss: "dropped; the pod's own last entry counts it",
+    miss: "dropped",
+  },
+  spoofed: {
+    id: 12,
+    purpose:
+      "Counts what a pod said under a false name and drops it. The agent is shown as much as a meter lets through: it tells what was false.",
+    lifetime: "per pod",
+    matches: ["in_port"],
+    sets: [],
+    next: [],
+    outputs: false,
+    miss: "dropped (a port that is no pod's)",
   },
   "arp-nd": {
     id: 20,

@@ -254,6 +254,10 @@ export class AddressService implements PodAddresses {
     return this.subnetNamed(subnet)?.families.map(({ gateway }) => gateway) ?? [];
   }
 
+  allowedAddressesOf(subnet: string): readonly Cidr[] | undefined {
+    return this.subnetNamed(subnet)?.allowedAddresses;
+  }
+
   /** On a physical network a pod has neighbours, all of its subnet; in an overlay it has a router alone. */
   prefixLengthOf(subnetName: string, address: Ip): number {
     const family = ipFamily(address);

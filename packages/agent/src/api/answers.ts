@@ -8,6 +8,7 @@ import type { AddressService } from "../addresses/service.ts";
 import type { AttachmentService } from "../attachment/service.ts";
 import type { AgentConfig } from "../config.ts";
 import { renderMetrics } from "../metrics.ts";
+import type { Forgeries } from "../forgeries.ts";
 import type { NoiseWatch } from "../noise.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { BridgeSession } from "../switch/bridge-session.ts";
@@ -37,6 +38,7 @@ export interface ApiAnswersOptions {
   readonly addresses: AddressService;
   readonly attachments: AttachmentService;
   readonly noise: NoiseWatch;
+  readonly forgeries: Forgeries;
   readonly api: () => { connected: boolean; synced: boolean };
   /** Claims of the cluster. */
   readonly claims: () => Iterable<IpAddressRecord>;
@@ -133,12 +135,13 @@ export class ApiAnswers implements ApiSource {
         metered: noise.meteredTotal,
       },
       noisy: noise.noisy,
+      spoofing: this.#parts.forgeries.recent,
       memoryBytes: process.memoryUsage.rss(),
     });
   }
 
   endpoints(): Promise<EndpointsReply> {
-    const { attachments, noise, reactor } = this.#parts;
+    const { attachments, forgeries, reactor } = this.#parts;
     return Promise.resolve({
       endpoints: [...attachments.ports()].map((port) => ({
         pod: `${port.namespace}/${port.name}`,
@@ -150,7 +153,8 @@ export class ApiAnswers implements ApiSource {
         container: port.container,
         subnet: port.subnet,
         created: port.created,
-        spoofedPackets: noise.spoofedBy(port.ofport),
+        spoofedPackets: forgeries.packetsOf(port.ofport),
+        spoofedAs: forgeries.reasonsOf(port.ofport),
         misses: reactor.counters.missesByPort.get(port.ofport) ?? 0,
       })),
     });
@@ -196,7 +200,7 @@ export class ApiAnswers implements ApiSource {
   }
 
   metrics(): Promise<{ contentType: string; text: string }> {
-    const { config, session, reactor, view, addresses, attachments, noise } = this.#parts;
+    const { config, session, reactor, view, addresses, attachments, noise, forgeries } = this.#parts;
     const { connected } = this.#parts.api();
     return renderMetrics({
       counters: reactor.counters,
@@ -216,7 +220,7 @@ export class ApiAnswers implements ApiSource {
           misses: reactor.counters.missesByPort.get(port.ofport) ?? 0,
           metered: noise.droppedBy(port.ofport),
           refused: noise.refusedBy(port),
-          spoofed: noise.spoofedBy(port.ofport),
+          spoofed: forgeries.reasonsOf(port.ofport),
         })),
       operations: attachments.operations,
       addresses: () => addresses.blockUsage(),

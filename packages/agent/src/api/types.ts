@@ -80,6 +80,16 @@ export interface StatusReply {
     readonly droppedTotal: number;
     readonly lastSeen: number;
   }[];
+  /** Local pods that sent under false names in the last minute, the worst first. */
+  readonly spoofing: readonly {
+    readonly pod: string;
+    readonly packets: number;
+    readonly reasons: Readonly<Record<string, number>>;
+    /** What the last packet that was looked at claimed. */
+    readonly claim: string;
+    /** How long ago the last one was (ms). */
+    readonly age: number;
+  }[];
   readonly memoryBytes: number;
 }
 
@@ -97,6 +107,8 @@ export interface EndpointsReply {
     readonly created: number;
     /** Packets that the pod sent under a name that is not its own. */
     readonly spoofedPackets: number;
+    /** The same by what was false about them; `unread`: more than the agent looks at. */
+    readonly spoofedAs: Readonly<Record<string, number>>;
     readonly misses: number;
   }[];
 }

@@ -4,7 +4,7 @@
  */
 import type { LocalPort, PodKey, Segment } from "@beyondfabric/datapath";
 import { Transaction, type Cache, type InterfaceRow } from "@beyondfabric/ovsdb";
-import { isIp, isMac, parseCidr, parseIp, parseMac, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
+import { isIp, isMac, parseIp, parseMac, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { createHash } from "node:crypto";
 import { firstPodPortNumber, type SwitchTables } from "../switch/database.ts";
 
@@ -25,11 +25,8 @@ export interface PodPort {
   readonly mtu: number;
   /** ms since the epoch */
   readonly created: number;
-  /**
-   * Further source prefixes that an administrator allows the port to use: `beyondfabric.io/allowed-sources` in the
-   * `external_ids` of its interface, a comma list. Whoever may write there owns the switch.
-   */
-  readonly allowedSources: readonly Cidr[];
+  /** What it has of the addresses that its subnet's pods pass on among themselves. */
+  readonly held: readonly Ip[];
   /** The addresses have IPAddress objects; they come from no block of the node by right. */
   readonly claimed: boolean;
   /** What was last known of its pod's isolation; absent when that was nothing. */
@@ -75,7 +72,7 @@ export function portOf(row: InterfaceRow): PodPort | undefined {
     ofport: row.ofport_request ?? row.ofport ?? -1,
     mtu: wholeNumber(id("mtu")),
     created: wholeNumber(id("created")),
-    allowedSources: prefixes(id("allowed-sources") ?? ""),
+    held: (id("held-addresses") ?? "").split(",").filter(isIp).map(parseIp),
     claimed: id("claimed") === "true",
     ...isolationOf(id("isolated"), id("namespace-policies"), id("tenant")),
   };
@@ -130,17 +127,6 @@ function wholeNumber(text: string | undefined): number {
   return text !== undefined && /^[0-9]{1,15}$/.test(text) ? Number(text) : 0;
 }
 
-/** Prefixes of a comma list; what is none is left out: no consent is given by mistake. */
-function prefixes(text: string): Cidr[] {
-  return text.split(",").flatMap((each) => {
-    try {
-      return each === "" ? [] : [parseCidr(each.trim())];
-    } catch {
-      return [];
-    }
-  });
-}
-
 /** The pod of a port, as facts are asked about it. */
 export function podKeyOf({ namespace, name, uid }: PodPort): PodKey {
   return { name: `${namespace}/${name}`, uid };
@@ -179,6 +165,15 @@ export function insertPodPort(cache: Cache<SwitchTables>, bridgeName: string, po
   return transaction.mutate("Bridge", bridge === undefined ? { name: bridgeName } : bridge._uuid, [
     ["ports", "insert", [portUuid]],
   ]);
+}
+
+/** Writes down which addresses a pod has beside its own; undefined when its port is not there. */
+export function rememberHeld(cache: Cache<SwitchTables>, { hostInterface, held }: PodPort): Transaction | undefined {
+  const row = cache.find("Interface", (candidate) => candidate.name === hostInterface);
+  if (row === undefined) return undefined;
+  return new Transaction().setPairs("Interface", row._uuid, "external_ids", {
+    [`${prefix}held-addresses`]: held.join(","),
+  });
 }
 
 /** Removes pods' ports from the bridge; their rows go with the reference. Undefined when none of them is there. */
@@ -224,15 +219,21 @@ const lastPodPortNumber = 0xfe00;
 /**
  * @param tracked see {@link LocalPort}
  * @param segment where the pod lives on a physical network
+ * @param allowed what pods of its subnet pass on among themselves
  */
-export function localPortOf(port: PodPort, tracked: boolean, segment?: Segment): LocalPort {
+export function localPortOf(
+  port: PodPort,
+  tracked: boolean,
+  segment?: Segment,
+  allowed: readonly Cidr[] = [],
+): LocalPort {
   return {
     tracked,
     ofport: port.ofport,
     mac: port.mac,
-    addresses: port.addresses,
+    addresses: [...port.addresses, ...port.held],
     ...(segment === undefined ? {} : { segment }),
-    ...(port.allowedSources.length === 0 ? {} : { allowedSources: port.allowedSources }),
+    ...(allowed.length === 0 ? {} : { allowedAddresses: allowed }),
     pod: `${port.namespace}/${port.name}`,
     uid: port.uid,
   };

@@ -12,7 +12,7 @@ import {
   type ValidAttachment,
 } from "@beyondfabric/cni";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { routerMac, type LocalPort, type PodKey, type Segment } from "@beyondfabric/datapath";
+import { announcementIn, routerMac, type LocalPort, type PodKey, type Segment } from "@beyondfabric/datapath";
 import type { Cache, OvsdbClient } from "@beyondfabric/ovsdb";
 import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import type { Logger } from "../log.ts";
@@ -28,9 +28,11 @@ import {
   podKeyOf,
   podPorts,
   PortNumbers,
+  rememberHeld,
   type PodPort,
   type RememberedIsolation,
 } from "./ports.ts";
+import { handoverOf, stillHeld } from "./handover.ts";
 import { checkPodInterface, makePodPair, removeHostInterface, setUpPodEnd, type Kernel } from "./wiring.ts";
 
 /** Addresses for a pod. */
@@ -45,6 +47,8 @@ export interface PodAddresses {
   inUseElsewhere(owner: { namespace: string; name: string; uid: string }, address: Ip, message: string): Promise<void>;
   gatewaysOf(subnet: string): readonly Ip[];
   prefixLengthOf(subnet: string, address: Ip): number;
+  /** What pods of the subnet may take beside their own addresses; undefined while the subnet is not known. */
+  allowedAddressesOf(subnet: string): readonly Cidr[] | undefined;
   /** Overlays that a pod of the subnet reaches by another router than its gateway. */
   overlaysBeside(subnet: string): readonly Cidr[];
 }
@@ -95,6 +99,8 @@ export interface AttachmentServiceOptions {
     removeLocalPort(ofport: number): void;
     isTracked(pod: PodKey): boolean;
     recall(pod: PodKey, isolation: RememberedIsolation): void;
+    /** Whether an address is somebody's own, or claimed. */
+    isSpokenFor(address: Ip): boolean;
   };
   /** Why the node cannot take pods; empty when it can. */
   readonly notReady: () => readonly string[];
@@ -116,8 +122,8 @@ export class AttachmentService implements Attachments {
   readonly #numbers = new PortNumbers();
   readonly #ports = new Map<string, PodPort>();
   readonly #departures: Departures;
-  /** The segment that each port's entries were written for. */
-  readonly #segments = new Map<string, Segment | undefined>();
+  /** The segment that each port's entries were written for, and what the pod may take beside its own addresses. */
+  readonly #surroundings = new Map<string, string>();
   readonly operations = new Map<string, OperationFigures>();
   #restored = false;
 
@@ -154,30 +160,108 @@ export class AttachmentService implements Attachments {
   }
 
   #localPort(port: PodPort): LocalPort {
-    const segment = this.#options.networks.segmentOf(port.subnet);
-    this.#segments.set(keyOf(port), segment);
+    const { networks, addresses, facts } = this.#options;
+    const segment = networks.segmentOf(port.subnet);
+    this.#surroundings.set(keyOf(port), this.#surroundingsOf(port));
     // Policies that select the pod are in force before its port is up, and so is not knowing whether any does.
-    return localPortOf(port, this.#options.facts.isTracked(podKeyOf(port)), segment);
+    const tracked = facts.isTracked(podKeyOf(port));
+    return localPortOf(port, tracked, segment, addresses.allowedAddressesOf(port.subnet));
+  }
+
+  #surroundingsOf({ subnet }: PodPort): string {
+    const { networks, addresses } = this.#options;
+    const allowed = addresses.allowedAddressesOf(subnet) ?? [];
+    return `${networks.segmentOf(subnet)} ${allowed.map(formatCidr).join()}`;
   }
 
   /**
-   * Takes to heart what is different about a pod's port: the sources that somebody allowed it in OVSDB, and where its
-   * physical network is.
+   * Takes to heart what is different about a pod's surroundings: where its physical network is, and what its subnet allows
+   * its pods to take.
    */
   refresh(): void {
-    for (const found of podPorts(this.#options.cache)) {
-      const known = this.#ports.get(keyOf(found));
-      if (known === undefined) continue;
-      const hasMoved = this.#segments.get(keyOf(known)) !== this.#options.networks.segmentOf(known.subnet);
-      if (!hasMoved && sourcesOf(known) === sourcesOf(found)) continue;
-      const port = { ...known, allowedSources: found.allowedSources };
-      this.#ports.set(keyOf(port), port);
-      const local = this.#localPort(port);
-      this.#options.facts.setLocalPort(local);
-      void this.#options.entries
-        .replacePod(local)
-        .catch((error: unknown) => this.#options.logger.warn({ err: error }, "entries of a pod not replaced yet"));
+    for (const port of this.#ports.values()) {
+      const held = this.#heldStill(port);
+      const isSame =
+        held.length === port.held.length && this.#surroundings.get(keyOf(port)) === this.#surroundingsOf(port);
+      if (!isSame) this.#replace({ ...port, held });
     }
+  }
+
+  #heldStill(port: PodPort): readonly Ip[] {
+    const { addresses, facts } = this.#options;
+    // Before the subnet is known nothing is known to be allowed no more.
+    if (port.held.length === 0 || addresses.allowedAddressesOf(port.subnet) === undefined) return port.held;
+    return stillHeld(
+      port,
+      (subnet) => this.#allowed(subnet),
+      (address) => facts.isSpokenFor(address),
+    );
+  }
+
+  #allowed(subnet: string): readonly Cidr[] {
+    return this.#options.addresses.allowedAddressesOf(subnet) ?? [];
+  }
+
+  /**
+   * Somebody says that it has an address that pods pass on, or sends from it.
+   * @param ofport the port that the frame came in by: a pod's, or one that leads to a wire
+   */
+  announced(frame: Uint8Array, ofport: number): void {
+    const ports = [...this.#ports.values()];
+    const speaker = ports.find((port) => port.ofport === ofport);
+    const subnets = speaker === undefined ? new Set(ports.map(({ subnet }) => subnet)) : [speaker.subnet];
+    const announcement = announcementIn(
+      frame,
+      [...subnets].flatMap((subnet) => this.#allowed(subnet)),
+    );
+    if (announcement === undefined) return;
+    const { facts, logger } = this.#options;
+    const handover = handoverOf(announcement, {
+      ports,
+      speaker,
+      allowed: (subnet) => this.#allowed(subnet),
+      isTaken: (address) => facts.isSpokenFor(address),
+    });
+    if (handover === undefined) return;
+    const { from, to } = handover;
+    const { address, mac } = announcement;
+    const nameOf = (port: PodPort | undefined): string | undefined => port && `${port.namespace}/${port.name}`;
+    logger.info({ address, mac, from: nameOf(from), to: nameOf(to) }, "an address was passed on");
+    // The entries of the one who had it go first: some of those of the next one take their places.
+    if (from !== undefined)
+      this.#hold(
+        from,
+        from.held.filter((each) => each !== address),
+      );
+    if (to !== undefined) this.#hold(to, [...to.held, address]);
+  }
+
+  /** An address becomes a pod's own: nobody has it by announcing it any more. */
+  #takeBack(addresses: readonly Ip[]): void {
+    for (const port of this.#ports.values()) {
+      const held = port.held.filter((address) => !addresses.includes(address));
+      if (held.length < port.held.length) this.#hold(port, held);
+    }
+  }
+
+  #hold(port: PodPort, held: readonly Ip[]): void {
+    const next = { ...port, held };
+    this.#replace(next);
+    const { database, cache, logger } = this.#options;
+    const memory = rememberHeld(cache, next);
+    if (memory === undefined) return;
+    void database
+      .transact(memory)
+      .catch((error: unknown) => logger.warn({ err: error }, "an address that was passed on is not written down yet"));
+  }
+
+  #replace(port: PodPort): void {
+    this.#ports.set(keyOf(port), port);
+    const local = this.#localPort(port);
+    this.#options.facts.setLocalPort(local);
+    void this.#options.entries
+      .replacePod(local)
+      .catch((error: unknown) => this.#options.logger.warn({ err: error }, "entries of a pod not replaced yet"));
   }
 
   ports(): IterableIterator<PodPort> {
@@ -264,10 +348,11 @@ export class AttachmentService implements Attachments {
         ofport: this.#numbers.draw(),
         mtu: addressing.mtu,
         created: this.#options.now(),
-        allowedSources: [],
+        held: [],
         claimed: addressing.claimed,
       };
       undo.push(() => this.#departures.follow(port));
+      this.#takeBack(port.addresses);
       await this.#placeFree(port);
       const { networks } = this.#options;
       const isHost = networks.isPhysical(port.subnet);
@@ -356,7 +441,7 @@ export class AttachmentService implements Attachments {
     ]);
     if (port === undefined) return;
     this.#ports.delete(key);
-    this.#segments.delete(key);
+    this.#surroundings.delete(key);
     this.#departures.follow(port);
     this.#options.addresses.release(container);
   }
@@ -496,10 +581,6 @@ async function allOf(work: readonly Promise<unknown>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(work.map((each) => Promise.resolve(each)))) {
     if (outcome.status === "rejected") throw outcome.reason;
   }
-}
-
-function sourcesOf(port: PodPort): string {
-  return port.allowedSources.map(formatCidr).join();
 }
 
 function residentOf(port: PodPort): Resident {

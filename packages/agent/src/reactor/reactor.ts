@@ -20,6 +20,8 @@ import {
   flowModOf,
   groupOf,
   isGuardedFlow,
+  isAnnouncement,
+  isForgery,
   isTooLarge,
   judgePacket,
   labelOf,
@@ -97,6 +99,10 @@ export interface ReactorOptions {
   readonly onUndecodable?: (error: unknown) => void;
   /** A packet that is too large for its way, whole, from the port that sent it. */
   readonly onTooLarge?: (packet: Buffer, port: number) => void;
+  /** What a pod said under a false name, from the port that sent it; valid until this returns. */
+  readonly onForgery?: (frame: Buffer, port: number) => void;
+  /** What somebody says about an address that pods pass on, from the port it came in by; valid until this returns. */
+  readonly onAnnouncement?: (frame: Buffer, port: number) => void;
 }
 
 /** Counters of one verdict's entry, as the switch gives them. */
@@ -135,6 +141,8 @@ export class Reactor {
   readonly #writes: WriteQueue;
   readonly #onUndecodable: (error: unknown) => void;
   readonly #onTooLarge: (packet: Buffer, port: number) => void;
+  readonly #onForgery: (frame: Buffer, port: number) => void;
+  readonly #onAnnouncement: (frame: Buffer, port: number) => void;
   readonly #life: number;
   readonly #listening: (question: Question, packet: TrackedPacket) => ListeningEnd;
   /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
@@ -154,6 +162,8 @@ export class Reactor {
     this.#now = options.now;
     this.#onUndecodable = options.onUndecodable ?? (() => {});
     this.#onTooLarge = options.onTooLarge ?? (() => {});
+    this.#onForgery = options.onForgery ?? (() => {});
+    this.#onAnnouncement = options.onAnnouncement ?? (() => {});
     this.#life = options.life ?? 0;
     this.#listening = options.listening ?? (() => undefined);
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
@@ -182,6 +192,14 @@ export class Reactor {
       if (isTooLarge(view.userdata)) {
         this.counters.tooLarge++;
         this.#onTooLarge(view.packet, view.inPort());
+        return;
+      }
+      if (isForgery(view.userdata)) {
+        this.#onForgery(view.packet, view.inPort());
+        return;
+      }
+      if (isAnnouncement(view.userdata)) {
+        this.#onAnnouncement(view.packet, view.inPort());
         return;
       }
       const port = missPort(view.userdata);
@@ -371,9 +389,7 @@ export class Reactor {
   factsChanged(keys: ReadonlySet<FactKey>): void {
     for (const key of keys) if (key.startsWith("address:")) this.#absent.delete(key.slice("address:".length));
     const concerned =
-      keys.has("subnets") || keys.has("sources") || keys.has("tenants")
-        ? new Set(this.verdicts.values())
-        : this.verdicts.dependingOn(keys);
+      keys.has("subnets") || keys.has("tenants") ? new Set(this.verdicts.values()) : this.verdicts.dependingOn(keys);
     for (const verdict of concerned) {
       if (this.#lostAnEnd(verdict, keys)) {
         this.counters.revoked++;

@@ -16,6 +16,8 @@ import {
   reconcile,
   segmentPort,
   tables,
+  announcementMeter,
+  forgeryMeter,
   tooLargeMeter,
   type BaseFacts,
   type LocalPort,
@@ -31,7 +33,6 @@ import {
   type MultipartRequestBody,
 } from "@beyondfabric/openflow";
 import { Channel } from "@beyondfabric/openflow/channel";
-import type { Ip } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Reactor } from "../reactor/reactor.ts";
@@ -47,6 +48,15 @@ export interface MeterLimits {
 const wireMeters = [
   [tooLargeMeter, 100],
   [neighbourMeter, 1000],
+] as const;
+
+/**
+ * Frames per second that the agent looks at: of pods under false names, all of which are counted, and about addresses that
+ * pods pass on.
+ */
+const shownMeters = [
+  [forgeryMeter, 50],
+  [announcementMeter, 100],
 ] as const;
 
 export interface BridgeSessionOptions {
@@ -227,10 +237,9 @@ export class BridgeSession {
   /** Packets that each port sent under a name that is not its own, by port number. */
   async spoofed(): Promise<Map<number, bigint>> {
     const counts = new Map<number, bigint>();
-    for (const { flow, statistics } of await this.#entriesOf("pod", tables["spoof-guard"].id)) {
+    for (const { flow, statistics } of await this.#entriesOf("pod", tables.spoofed.id)) {
       const port = decodeCookie(flow.cookie)?.id;
-      if (port === undefined || flow.instructions.length > 0) continue;
-      counts.set(port, (counts.get(port) ?? 0n) + (statistics.packets ?? 0n));
+      if (port !== undefined) counts.set(port, statistics.packets ?? 0n);
     }
     return counts;
   }
@@ -328,6 +337,7 @@ export class BridgeSession {
       wanted.set(this.#base.ports.host, limits.tunnel);
       for (const { segment } of this.#base.wires ?? []) wanted.set(segmentPort(segment), limits.tunnel);
     }
+    if (this.metered) for (const [meter, rate] of shownMeters) wanted.set(meter, rate);
     if (this.metered && (this.#base?.wires ?? []).length > 0)
       for (const [meter, rate] of wireMeters) wanted.set(meter, rate);
     const present = new Set<number>();
@@ -367,16 +377,13 @@ export class BridgeSession {
       return announcementFlows(
         wire,
         members.map(({ ofport }) => ofport).sort((a, b) => a - b),
+        this.metered,
       );
     });
   }
 
   #podFlows(port: LocalPort): Flow[] {
-    return podFlows(port, this.#gateways(), this.metered);
-  }
-
-  #gateways(): readonly Ip[] {
-    return this.#base?.gateways ?? [];
+    return podFlows(port, this.metered);
   }
 }
 

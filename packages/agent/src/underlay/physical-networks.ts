@@ -14,7 +14,7 @@ import {
 import type { Labels } from "@beyondfabric/kube";
 import { formatViolation, type Subnet, type UnderlayNetwork, type Violation } from "@beyondfabric/kube/kinds";
 import type { Cache } from "@beyondfabric/ovsdb";
-import { cidrContains, ipFamily, type Ip, type Mac, type Packet } from "@beyondfabric/packet";
+import { cidrContains, formatCidr, ipFamily, type Cidr, type Ip, type Mac, type Packet } from "@beyondfabric/packet";
 import { AgentError } from "../errors.ts";
 import type { HostNetwork } from "../host/network.ts";
 import type { Logger } from "../log.ts";
@@ -253,12 +253,13 @@ export class PhysicalNetworks {
 
   /** Segments for the constant entries, each once whatever number of subnets shares it. */
   wires(): Wire[] {
-    const wires = new Map<Segment, { segment: Segment; gateways: Ip[]; nodeAddresses: Ip[] }>();
+    const wires = new Map<Segment, Wire & { gateways: Ip[]; nodeAddresses: Ip[]; shared: Cidr[] }>();
     for (const subnet of this.#subnets.values()) {
       const segment = this.segmentOf(subnet.name);
       if (segment === undefined) continue;
-      const wire = wires.get(segment) ?? { segment, gateways: [], nodeAddresses: [] };
+      const wire = wires.get(segment) ?? { segment, gateways: [], nodeAddresses: [], shared: [] };
       wires.set(segment, wire);
+      wire.shared.push(...subnet.allowedAddresses);
       for (const { cidr, gateway } of subnet.families) {
         wire.gateways.push(gateway);
         wire.nodeAddresses.push(...this.#ownAddresses.filter((address) => cidrContains(cidr, address)));
@@ -420,11 +421,13 @@ export class PhysicalNetworks {
     }
     const members: UplinkMember[] = [];
     const gateways = new Map<string, { vlan: number; address: Ip }>();
+    const shared = new Map<string, { vlan: number; prefix: Cidr }>();
     for (const { subnet: name, mac, addresses } of this.#residents.values()) {
       const subnet = this.#subnets.get(name);
       if (subnet?.network !== carrier.placement.network) continue;
       const vlan = subnet.vlan ?? 0;
       members.push({ mac, addresses, vlan });
+      for (const prefix of subnet.allowedAddresses) shared.set(`${vlan} ${formatCidr(prefix)}`, { vlan, prefix });
       for (const { family, gateway } of subnet.families) {
         if (addresses.some((address) => ipFamily(address) === family)) {
           gateways.set(`${vlan} ${gateway}`, { vlan, address: gateway });
@@ -433,7 +436,15 @@ export class PhysicalNetworks {
     }
     const { carriesNode } = carrier;
     const examinations = this.#examined.get(bridge)?.wires ?? [];
-    return { carriesNode, carriesPods: true, members, gateways: [...gateways.values()], examinations, metered: true };
+    return {
+      carriesNode,
+      carriesPods: true,
+      members,
+      gateways: [...gateways.values()],
+      shared: [...shared.values()],
+      examinations,
+      metered: true,
+    };
   }
 
   #heard(bridge: string, packet: Packet): void {

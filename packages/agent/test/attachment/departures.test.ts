@@ -25,7 +25,7 @@ function podPort(number: number): PodPort {
     ofport: 100 + number,
     mtu: 1450,
     created: 0,
-    allowedSources: [],
+    held: [],
     claimed: false,
   };
 }

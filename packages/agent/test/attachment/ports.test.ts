@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Cache, parseSchema, type InterfaceRow } from "@beyondfabric/ovsdb";
-import { formatCidr, isIp } from "@beyondfabric/packet";
+import { parseCidr, isIp } from "@beyondfabric/packet";
 import {
   deletePodPorts,
   hostInterfaceName,
@@ -29,7 +29,7 @@ const port: PodPort = {
   ofport: 100,
   mtu: 1450,
   created: 1_767_323_045_000,
-  allowedSources: [],
+  held: [],
   claimed: false,
 };
 
@@ -69,13 +69,16 @@ describe("a pod's port in the database", () => {
     assert.deepEqual(portOf(rowOf(insertedIds(port))), port);
   });
 
-  it("has the sources that an administrator allows, and none that cannot be read", () => {
-    const ids = { ...insertedIds(port), [key("allowed-sources")]: "192.0.2.0/24, fd00:1::/64,,any,10.0.0.1/8" };
+  it("has what it holds beside its own addresses, and nothing that cannot be read", () => {
+    const ids = { ...insertedIds(port), [key("held-addresses")]: "10.244.0.250,any,,fd00:244::F0,10.0.0.0/8" };
     const read = portOf(rowOf(ids));
     assert.ok(read !== undefined);
-    assert.deepEqual(read.allowedSources.map(formatCidr), ["192.0.2.0/24", "fd00:1::/64"]);
-    assert.deepEqual(localPortOf(read, false).allowedSources, read.allowedSources);
-    assert.equal("allowedSources" in localPortOf(port, false), false);
+    assert.deepEqual(read.held, ["10.244.0.250", "fd00:244::f0"]);
+    const allowed = [parseCidr("10.244.0.250/32")];
+    const local = localPortOf(read, false, undefined, allowed);
+    assert.deepEqual(local.addresses, [...port.addresses, ...read.held]);
+    assert.deepEqual(local.allowedAddresses, allowed);
+    assert.equal("allowedAddresses" in localPortOf(port, false), false);
   });
 
   it("is none without container, interface, pod, MAC or addresses", () => {
@@ -88,7 +91,7 @@ describe("a pod's port in the database", () => {
 
   it("that is malformed never throws, and what is kept of it has the right form", () => {
     const names = Object.keys(insertedIds(port));
-    const anyName = fc.constantFrom(...names, key("allowed-sources"));
+    const anyName = fc.constantFrom(...names, key("held-addresses"));
     const anyText = fc.oneof(fc.string(), fc.constantFrom("NaN", "-1", "1e999", "/", ",", "10.244.1.5,", "::/0"));
     fc.assert(
       fc.property(fc.dictionary(anyName, anyText, { maxKeys: 4 }), (mangled) => {

@@ -169,11 +169,10 @@ const steps = fc
                   view.setLocalPort({
                     ofport,
                     mac: "0a:58:00:00:00:01",
-                    addresses: held,
+                    addresses: more ? [...held, "10.244.3.9", "192.0.2.9"] : held,
                     pod: `shop/local-${ofport}`,
                     uid: `local-${ofport}`,
                     tracked: true,
-                    ...(more ? { allowedSources: [parseCidr("10.244.3.0/28")] } : {}),
                   })
               : undefined,
             (view) => view.removeLocalPort(ofport),

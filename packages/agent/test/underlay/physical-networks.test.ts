@@ -10,6 +10,7 @@ import {
   buildEthernet,
   buildGratuitousArp,
   etherType,
+  parseCidr,
   parsePacket,
   type Ip,
   type Mac,
@@ -29,8 +30,8 @@ function network(spec: object): UnderlayNetwork {
   return parsed.value;
 }
 
-function subnet(name: string, vlan: number, cidrs: string[]): Subnet {
-  const parsed = parseSubnet({ metadata: { name }, spec: { network: "wire", vlan, cidrs } });
+function subnet(name: string, vlan: number, cidrs: string[], more: object = {}): Subnet {
+  const parsed = parseSubnet({ metadata: { name }, spec: { network: "wire", vlan, cidrs, ...more } });
   return parsed.ok ? parsed.value : assert.fail(JSON.stringify(parsed.violations));
 }
 
@@ -48,7 +49,7 @@ describe("the physical networks of a node", () => {
   const wired = [network({ interfaces: [{ name: "nic" }] })];
   const subnets = [
     subnet("vlan30", 30, ["10.30.0.0/24", "fd00:30::/64"]),
-    subnet("also30", 30, ["10.31.0.0/24"]),
+    subnet("also30", 30, ["10.31.0.0/24"], { excluded: ["10.31.0.250"], allowedAddresses: ["10.31.0.250"] }),
     subnet("vlan40", 40, ["10.40.0.0/24"]),
   ];
 
@@ -134,6 +135,7 @@ describe("the physical networks of a node", () => {
       segment: (10 << 16) | 30,
       gateways: ["10.30.0.1", "fd00:30::1", "10.31.0.1"],
       nodeAddresses: ["10.30.0.11"],
+      shared: [parseCidr("10.31.0.250/32")],
     });
     assert.equal(forty?.segment, (10 << 16) | 40);
     assert.equal(networks.segmentOf("also30"), networks.segmentOf("vlan30"));

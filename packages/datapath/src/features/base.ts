@@ -16,6 +16,7 @@ import {
 } from "../match.ts";
 import { defineFlow, tables, type FlowDefinition } from "../pipeline.ts";
 import { load, slice, sourceClass, verdictCode } from "../registers.ts";
+import { forgeryFlows } from "./forgery.ts";
 import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
 import { fitFlows, uplinkForwardFlows, wireFlows, type Wire } from "./wire.ts";
@@ -58,6 +59,7 @@ export function baseFlows(facts: BaseFacts): Flow[] {
   return [
     ...classifyFlows(facts),
     ...overlayGuardFlows(facts),
+    ...forgeryFlows(),
     ...responderFlows(facts),
     ...trackingFlows(),
     missFlow("ingress", facts.ports.tunnel, facts.metered, encodeCookie("base", 1)),

@@ -1,6 +1,6 @@
 /** The few entries that one local pod adds: what it may say, what happens when nothing is known, and how it is reached. */
-import type { Flow } from "@beyondfabric/openflow";
-import { ipFamily, ipToBigInt, macToBigInt, type Ip } from "@beyondfabric/packet";
+import type { Flow, Match } from "@beyondfabric/openflow";
+import { ipFamily, ipToBigInt, macToBigInt } from "@beyondfabric/packet";
 import { encodeCookie } from "../cookie.ts";
 import type { LocalPort } from "../facts.ts";
 import {
@@ -13,22 +13,21 @@ import {
   ipType,
   neighbourAdvertisement,
   neighbourSolicitation,
-  protocol,
   sourceIn,
+  within,
 } from "../match.ts";
 import { defineFlow } from "../pipeline.ts";
 import { load, type Segment } from "../registers.ts";
 import { routerMac } from "./base.ts";
+import { showAnnouncement } from "./announcement.ts";
+import { forgeryCounter } from "./forgery.ts";
 import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
 import { trackPod } from "./tracking.ts";
 import { bridgeFlows } from "./wire.ts";
 
-/**
- * Entries of a pod. The cookie's id is the port number: the counters of one pod are found by its cookie.
- * @param gateways the gateways that the pod may ask for
- */
-export function podFlows(port: LocalPort, gateways: readonly Ip[], metered: boolean): Flow[] {
+/** Entries of a pod. The cookie's id is the port number: the counters of one pod are found by its cookie. */
+export function podFlows(port: LocalPort, metered: boolean): Flow[] {
   const cookie = encodeCookie("pod", port.ofport);
   const flows: Flow[] = [];
   const from = [inPort(port.ofport), ethSource(port.mac)];
@@ -73,63 +72,34 @@ export function podFlows(port: LocalPort, gateways: readonly Ip[], metered: bool
           goto: "arp-nd",
         }),
       );
-    } else if (port.segment === undefined) {
-      flows.push(...solicitationFlows(port, address, gateways, cookie));
     }
   }
-  if (port.segment !== undefined) {
+  if (port.segment === undefined) flows.push(...solicitationFlows(port, cookie));
+  else {
     flows.push(...neighbourGuardFlows(port, port.segment, cookie), ...bridgeFlows(port, port.segment, cookie));
   }
-  for (const prefix of port.allowedSources ?? []) {
-    flows.push(
-      defineFlow({
-        table: "spoof-guard",
-        priority: 90,
-        cookie,
-        match: [...from, ipType(prefix.address), ...sourceIn(prefix)],
-        actions: [],
-        goto: "track",
-      }),
-    );
-  }
+  flows.push(...consentFlows(port, metered, cookie));
   if (port.tracked) flows.push(...trackPod(port, cookie));
-  flows.push(
-    defineFlow({ table: "spoof-guard", priority: 1, cookie, match: [inPort(port.ofport)], actions: [] }),
-    missFlow("egress", port.ofport, metered, cookie),
-  );
+  flows.push(forgeryCounter(port.ofport, metered, cookie), missFlow("egress", port.ofport, metered, cookie));
   return flows;
 }
 
 /**
- * A pod may ask who the gateway is, from its address or from the link-local address that its kernel made of the MAC:
- * neighbour unreachability probes come from the latter.
+ * A pod of an overlay may ask from its addresses or from the link-local one that its kernel made of the MAC: neighbour
+ * unreachability probes come from the latter. Only gateways are answered for. Its probes for duplicates (RFC 4862, section
+ * 5.4.2) concern nobody and are no forgery.
  */
-function solicitationFlows(port: LocalPort, address: Ip, gateways: readonly Ip[], cookie: bigint): Flow[] {
-  const flows: Flow[] = [];
-  for (const gateway of gateways.filter((candidate) => ipFamily(candidate) === 6)) {
-    for (const source of [address, linkLocal(port.mac)]) {
-      flows.push(
-        defineFlow({
-          table: "spoof-guard",
-          priority: 160,
-          cookie,
-          match: [
-            inPort(port.ofport),
-            ethSource(port.mac),
-            ethType(etherType.ipv6),
-            { field: "ip_proto", value: BigInt(protocol.icmpv6) },
-            ...sourceIn(source),
-            { field: "icmpv6_type", value: BigInt(neighbourSolicitation) },
-            { field: "icmpv6_code", value: 0n },
-            { field: "nd_target", value: ipToBigInt(gateway) },
-          ],
-          actions: [],
-          goto: "arp-nd",
-        }),
-      );
-    }
-  }
-  return flows;
+function solicitationFlows(port: LocalPort, cookie: bigint): Flow[] {
+  const ipv6 = port.addresses.filter((address) => ipFamily(address) === 6);
+  if (ipv6.length === 0) return [];
+  const asks = [inPort(port.ofport), ethSource(port.mac), ...icmpv6(neighbourSolicitation)];
+  const own = { table: "spoof-guard", priority: 160, cookie, actions: [] } as const;
+  return [
+    ...[...ipv6, linkLocal(port.mac)].map((source) =>
+      defineFlow({ ...own, match: [...asks, ...sourceIn(source)], goto: "arp-nd" }),
+    ),
+    defineFlow({ ...own, match: [...asks, ...sourceIn("::")] }),
+  ];
 }
 
 /**
@@ -196,4 +166,61 @@ function neighbourGuardFlows(port: LocalPort, segment: Segment, cookie: bigint):
     );
   }
   return flows;
+}
+
+/**
+ * What a pod may say about addresses that it does not hold and may take. The agent sees who claims one, and makes it the
+ * pod's; until then nothing is sent from it.
+ */
+function consentFlows(port: LocalPort, metered: boolean, cookie: bigint): Flow[] {
+  const from = [inPort(port.ofport), ethSource(port.mac)];
+  const mac = macToBigInt(port.mac);
+  const { segment } = port;
+  const show = showAnnouncement(metered);
+  const shown = (priority: number, match: Match, goto?: "arp-nd" | "bridge"): Flow =>
+    defineFlow({
+      table: "spoof-guard",
+      priority,
+      cookie,
+      match: [...from, ...match],
+      actions: segment === undefined ? show : [load("reg1", segment), ...show],
+      ...(goto === undefined ? {} : { goto }),
+    });
+  const asks = (priority: number, match: Match): Flow[] =>
+    segment === undefined
+      ? []
+      : [
+          defineFlow({
+            table: "spoof-guard",
+            priority,
+            cookie,
+            match: [...from, ...match],
+            actions: [load("reg1", segment)],
+            goto: "bridge",
+          }),
+        ];
+  return (port.allowedAddresses ?? []).flatMap((prefix) => {
+    const uses = shown(90, [ipType(prefix.address), ...sourceIn(prefix)]);
+    if (prefix.family === 4) {
+      const arp = [ethType(etherType.arp), { field: "arp_sha", value: mac }] as const;
+      return [
+        uses,
+        shown(95, [...arp, within("arp_spa", prefix)], "arp-nd"),
+        ...asks(95, [
+          ...arp,
+          { field: "arp_op", value: 1n },
+          { field: "arp_spa", value: 0n },
+          within("arp_tpa", prefix),
+        ]),
+      ];
+    }
+    const advertises = [...icmpv6(neighbourAdvertisement), within("nd_target", prefix)];
+    const hears = segment === undefined ? undefined : "bridge";
+    return [
+      uses,
+      shown(158, [...icmpv6(neighbourSolicitation), ...sourceIn(prefix)]),
+      ...[mac, 0n].map((value) => shown(158, [...advertises, { field: "nd_tll", value }], hears)),
+      ...asks(158, [...icmpv6(neighbourSolicitation), ...sourceIn("::"), within("nd_target", prefix)]),
+    ];
+  });
 }

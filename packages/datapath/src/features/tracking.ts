@@ -95,10 +95,9 @@ function commitFlows(): Flow[] {
 /** Everything that a pod says or hears is tracked: two entries for each of its addresses. */
 export function trackPod(port: LocalPort, cookie: bigint): Flow[] {
   const track: Action = { type: "ct", zone: policyZone, table: tables.known.id };
-  const prefixes = [...port.addresses, ...(port.allowedSources ?? [])];
-  return prefixes.flatMap((prefix) =>
-    [sourceIn(prefix), destinationIn(prefix)].map((addresses) => {
-      const type = ipType(typeof prefix === "string" ? prefix : prefix.address);
+  return port.addresses.flatMap((address) =>
+    [sourceIn(address), destinationIn(address)].map((addresses) => {
+      const type = ipType(address);
       return defineFlow({ table: "track", priority: 100, cookie, match: [type, ...addresses], actions: [track] });
     }),
   );

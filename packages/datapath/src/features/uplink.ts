@@ -5,7 +5,7 @@
  */
 import type { Action, Flow, Match } from "@beyondfabric/openflow";
 import { reservedPorts } from "@beyondfabric/openflow";
-import { ipFamily, ipToBigInt, macToBigInt, type Ip, type Mac } from "@beyondfabric/packet";
+import { ipFamily, ipToBigInt, macToBigInt, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { encodeCookie } from "../cookie.ts";
 import { ethType, etherType, icmpv6, inPort, neighbourAdvertisement } from "../match.ts";
 import { examinationFlows, type UplinkExamination } from "./examination.ts";
@@ -31,6 +31,8 @@ export interface UplinkFacts {
   readonly members: readonly UplinkMember[];
   /** Gateways of the VLANs that members live on: what they say to all is let in. */
   readonly gateways: readonly { readonly vlan: number; readonly address: Ip }[];
+  /** What pods of the VLANs that members live on pass on: questions about it, and who announces it, are let in. */
+  readonly shared?: readonly { readonly vlan: number; readonly prefix: Cidr }[];
   /** VLANs that are being examined now. */
   readonly examinations: readonly UplinkExamination[];
   /** Whether what goes to the agent passes {@link conflictMeter}. */
@@ -84,10 +86,18 @@ export function uplinkFlows(facts: UplinkFacts): Flow[] {
       ...member.addresses.map((address) => entry(300, [...from, ...statementAbout(address)], toAgent)),
     );
   }
+  // Where the node shares the VLAN it hears what is said to all, too.
+  const hearers = (vlan: number): Action[] =>
+    facts.carriesNode && vlan === 0 ? output(integrationPort, local) : output(integrationPort);
   for (const { vlan, address } of facts.gateways) {
-    // Where the node shares the VLAN it hears the gateway too.
-    const hearers = facts.carriesNode && vlan === 0 ? output(integrationPort, local) : output(integrationPort);
-    flows.push(entry(250, [inPort(nicPort), taggedWith(vlan), ...announcementOf(address)], hearers));
+    flows.push(entry(250, [inPort(nicPort), taggedWith(vlan), ...announcementOf(address)], hearers(vlan)));
+  }
+  for (const { vlan, prefix } of facts.shared ?? []) {
+    const from: Match = [inPort(nicPort), taggedWith(vlan)];
+    flows.push(
+      entry(250, [...from, ...announcementOf(prefix)], hearers(vlan)),
+      entry(190, [...from, ...questionAbout(prefix)], hearers(vlan)),
+    );
   }
   const { carriesNode } = facts;
   for (const examination of facts.examinations) {

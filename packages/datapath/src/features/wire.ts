@@ -3,10 +3,10 @@
  * find each other's MACs, and what is done about packets that are too large for an overlay.
  */
 import type { Action, Flow, Match, MatchField } from "@beyondfabric/openflow";
-import { ipFamily, ipToBigInt, macToBigInt, type Ip, type Mac } from "@beyondfabric/packet";
+import { ipFamily, macToBigInt, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { encodeCookie } from "../cookie.ts";
 import type { LocalPort } from "../facts.ts";
-import { ethType, etherType, icmpv6, inPort, neighbourAdvertisement, neighbourSolicitation } from "../match.ts";
+import { ethType, etherType, icmpv6, inPort, neighbourAdvertisement, neighbourSolicitation, within } from "../match.ts";
 import { defineFlow, type FlowDefinition } from "../pipeline.ts";
 import {
   load,
@@ -18,6 +18,7 @@ import {
   verdictCode,
   type Segment,
 } from "../registers.ts";
+import { showAnnouncement } from "./announcement.ts";
 import { linkLocal } from "./link-local.ts";
 import { missFlow } from "./miss.ts";
 
@@ -28,6 +29,8 @@ export interface Wire {
   readonly gateways: readonly Ip[];
   /** Addresses of the node itself among those of the segment's subnets: its pods reach them here. */
   readonly nodeAddresses: readonly Ip[];
+  /** What pods of the segment pass on among themselves. */
+  readonly shared?: readonly Cidr[];
 }
 
 /** Meter of packets that are too large, and of what pods of all wires ask into them; pods' own meters begin at 100. */
@@ -111,38 +114,49 @@ export function wireFlows(wires: readonly Wire[], metered: boolean): Flow[] {
 }
 
 /**
- * What a gateway says to all reaches all: a gateway that failed over must not be looked for where it was.
+ * What a gateway says to all reaches all: a gateway that failed over must not be looked for where it was. The same holds
+ * of addresses that pods pass on, wherever the next one is.
  * @param members ports of the pods that live on the segment
  */
-export function announcementFlows({ segment, gateways }: Wire, members: readonly number[]): Flow[] {
+export function announcementFlows(
+  { segment, gateways, shared = [] }: Wire,
+  members: readonly number[],
+  metered: boolean,
+): Flow[] {
   if (members.length === 0) return [];
-  const actions = members.map((port): Action => ({ type: "output", port }));
-  return gateways.map((gateway) =>
+  const toAll = members.map((port): Action => ({ type: "output", port }));
+  const heard = (priority: number, from: keyof typeof sourceClass, about: Cidr | Ip, actions: Action[]): Flow =>
     base({
       table: "bridge",
-      priority: 90,
-      match: [cameFrom("uplink"), onSegment(segment), ...announcementOf(gateway)],
+      priority,
+      match: [cameFrom(from), onSegment(segment), ...announcementOf(about)],
       actions,
-    }),
-  );
+    });
+  return [
+    ...gateways.map((gateway) => heard(90, "uplink", gateway, toAll)),
+    ...shared.flatMap((prefix) => [
+      heard(120, "uplink", prefix, [...showAnnouncement(metered), ...toAll]),
+      heard(120, "pod", prefix, [...toAll, ...ontoWire(segment)]),
+    ]),
+  ];
 }
 
 /** Gratuitous ARP (RFC 5227, section 3) or an unsolicited advertisement (RFC 4861, section 7.2.6) about an address. */
-export function announcementOf(address: Ip): MatchField[] {
-  const value = ipToBigInt(address);
-  if (ipFamily(address) === 4) {
-    return [ethType(etherType.arp), { field: "arp_spa", value }, { field: "arp_tpa", value }];
-  }
-  return [...icmpv6(neighbourAdvertisement), { field: "nd_target", value }];
+export function announcementOf(about: Cidr | Ip): MatchField[] {
+  if (familyOf(about) === 4) return [ethType(etherType.arp), within("arp_spa", about), within("arp_tpa", about)];
+  return [...icmpv6(neighbourAdvertisement), within("nd_target", about)];
 }
 
 /** A question for the MAC of an address. */
-export function questionAbout(address: Ip): MatchField[] {
-  const value = ipToBigInt(address);
-  if (ipFamily(address) === 4) {
-    return [ethType(etherType.arp), { field: "arp_op", value: 1n }, { field: "arp_tpa", value }];
+export function questionAbout(about: Cidr | Ip): MatchField[] {
+  if (familyOf(about) === 4) {
+    return [ethType(etherType.arp), { field: "arp_op", value: 1n }, within("arp_tpa", about)];
   }
-  return [...icmpv6(neighbourSolicitation), { field: "nd_target", value }];
+  return [...icmpv6(neighbourSolicitation), within("nd_target", about)];
+}
+
+function familyOf(about: Cidr | Ip): 4 | 6 {
+  return typeof about === "string" ? ipFamily(about) : about.family;
 }
 
 /** Addresses of a pod that neighbours ask for: its own, and with IPv6 the link-local one that its kernel made. */

@@ -1,7 +1,7 @@
 /** `br-<nic>` in a real switch: what concerns a pod of the node comes in, everything else stays out, and nobody learns. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { buildArp, buildEthernet, etherType } from "@beyondfabric/packet";
+import { buildArp, buildEthernet, etherType, parseCidr } from "@beyondfabric/packet";
 import { isPacketIn2, packetInView } from "@beyondfabric/openflow";
 import { Connection, startSwitch, until, type TestSwitch } from "../../../openflow/test/interop/switch.ts";
 import { conflictMeter, integrationPort, isAnswer, isConflict, nicPort, uplinkFlows } from "../../src/index.ts";
@@ -33,6 +33,11 @@ before(async () => {
     gateways: [
       { vlan: 30, address: "10.30.0.1" },
       { vlan: 0, address: "10.10.0.254" },
+    ],
+    shared: [
+      { vlan: 30, prefix: parseCidr("10.30.0.248/29") },
+      { vlan: 30, prefix: parseCidr("fd00:30::f8/125") },
+      { vlan: 0, prefix: parseCidr("10.10.0.248/32") },
     ],
     examinations: [],
     metered: true,
@@ -97,6 +102,30 @@ describe("from the NIC", () => {
     "a question for the gateway": [
       `${nic},dl_vlan=30,dl_src=${other},${all},${arp(1, other, "10.30.0.202", "10.30.0.1")}`,
       ["node"],
+    ],
+    "a question for an address that pods pass on": [
+      `${nic},dl_vlan=30,dl_src=${other},${all},${arp(1, other, "10.30.0.202", "10.30.0.250")}`,
+      ["integration"],
+    ],
+    "a solicitation of one": [
+      `${nic},dl_vlan=30,dl_src=${other},dl_dst=33:33:ff:00:00:fa,icmp6,icmpv6_type=135,icmpv6_code=0,nd_target=fd00:30::fa`,
+      ["integration"],
+    ],
+    "who announces one": [
+      `${nic},dl_vlan=30,dl_src=${other},${all},${arp(1, other, "10.30.0.250", "10.30.0.250")}`,
+      ["integration"],
+    ],
+    "who advertises one": [
+      `${nic},dl_vlan=30,dl_src=${other},dl_dst=33:33:00:00:00:01,icmp6,icmpv6_type=136,icmpv6_code=0,nd_target=fd00:30::fa`,
+      ["integration"],
+    ],
+    "who announces one on another VLAN": [
+      `${nic},dl_vlan=31,dl_src=${other},${all},${arp(1, other, "10.30.0.250", "10.30.0.250")}`,
+      ["node"],
+    ],
+    "who announces one where the node lives": [
+      `${nic},dl_src=${other},${all},${arp(1, other, "10.10.0.248", "10.10.0.248")}`,
+      ["integration", "node"],
     ],
     multicast: [`${nic},dl_vlan=30,dl_src=${other},dl_dst=01:00:5e:00:00:fb,ip,nw_dst=224.0.0.251`, ["node"]],
     "somebody in the pod's name": [

@@ -1,6 +1,18 @@
 /** Subnet: addresses of a network, which namespaces draw from them, and how they leave the cluster. */
-import { cidrContains, familyBits, firstAddress, formatCidr } from "@beyondfabric/packet";
-import { addressAt, ipFamily, lastAddress, parseCidr, parseIp } from "@beyondfabric/packet";
+import {
+  addressAt,
+  cidrContains,
+  cidrsOverlap,
+  cidrSize,
+  compareIps,
+  familyBits,
+  firstAddress,
+  formatCidr,
+  ipFamily,
+  lastAddress,
+  parseCidr,
+  parseIp,
+} from "@beyondfabric/packet";
 import type { Cidr, Ip, IpFamily } from "@beyondfabric/packet";
 import { z } from "zod";
 import { parseAddressRange, rangeList } from "./address-range.ts";
@@ -28,6 +40,15 @@ const addressText = ruled(
     .regex(/^[0-9a-fA-F.:]+$/),
   "must be an address",
   "write for example 10.244.0.1 or fd00:244::1",
+);
+
+const allowedAddress = ruled(
+  z
+    .string()
+    .max(43)
+    .regex(/^[0-9a-fA-F.:]+(\/[0-9]{1,3})?$/),
+  "must be an address or a CIDR",
+  "write for example 10.244.0.250 or fd00:244::f0/124",
 );
 
 const blockLengthSchema = ruled(
@@ -94,6 +115,16 @@ const specSchema = ruled(
       ).default([]),
       excluded: rangeList("What is never handed out, because others use it.").default([]),
       reserved: rangeList("What is handed out only to those who ask for that very address.").default([]),
+      allowedAddresses: ruled(
+        z
+          .array(allowedAddress)
+          .max(16)
+          .describe(
+            "Addresses that the pods of this subnet may take beside their own and pass on among themselves, such as VRRP's virtual ones: whoever announced one last has it.",
+          ),
+        "must be a list of at most 16 addresses or CIDRs",
+        "join neighbouring addresses into a CIDR",
+      ).default([]),
       namespaceSelector: selectorSchema
         .describe(
           "Namespaces whose pods draw from this subnet. Absent: those that name it, and all when it is the default.",
@@ -132,6 +163,11 @@ const specSchema = ruled(
       rule: "!has(self.gateways) || self.gateways.size() == self.cidrs.size()",
       message: "one gateway per CIDR",
       since: "1.25",
+    },
+    {
+      rule: "!has(self.allowedAddresses) || self.allowedAddresses.all(a, isIP(a) || (isCIDR(a) && cidr(a) == cidr(a).masked()))",
+      message: "each of allowedAddresses must be an address or a CIDR without host bits",
+      since: "1.31",
     },
   ),
   "must be the subnet's specification",
@@ -200,6 +236,8 @@ export interface Subnet extends Identity {
   readonly ranges: readonly AddressRange[];
   readonly excluded: readonly AddressRange[];
   readonly reserved: readonly AddressRange[];
+  /** What its pods may take beside their own addresses, and pass on among themselves. */
+  readonly allowedAddresses: readonly Cidr[];
   readonly namespaceSelector: LabelSelector | undefined;
   readonly isDefault: boolean;
   readonly natOutgoing: boolean;
@@ -213,15 +251,18 @@ export function parseSubnet(raw: unknown): Parsed<Subnet> {
     const families = readFamilies(spec, offend);
     const cidrs = families.map((each) => each.cidr);
     checkSelector(spec.namespaceSelector, ["spec", "namespaceSelector"], offend);
+    const ranges = readRanges("ranges", spec.ranges, cidrs, offend);
+    const excluded = readRanges("excluded", spec.excluded, cidrs, offend);
     return {
       ...identity,
       network: spec.network,
       families,
       vlan: spec.vlan === 0 ? undefined : spec.vlan,
       interSubnet: spec.interSubnet ?? "Gateway",
-      ranges: readRanges("ranges", spec.ranges, cidrs, offend),
-      excluded: readRanges("excluded", spec.excluded, cidrs, offend),
+      ranges,
+      excluded,
       reserved: readRanges("reserved", spec.reserved, cidrs, offend),
+      allowedAddresses: readAllowed(spec.allowedAddresses, families, { ranges, excluded }, offend),
       namespaceSelector: spec.namespaceSelector,
       isDefault: spec.default,
       natOutgoing: spec.natOutgoing,
@@ -333,4 +374,63 @@ function readRanges(
     }
   }
   return ranges;
+}
+
+/** Wider consents are mistakes: they would let every pod be anybody. */
+const SHORTEST_ALLOWED = { 4: 24, 6: 120 } as const;
+
+/** Nobody's own: unspecified, loopback, link-local, multicast, broadcast. */
+const UNUSABLE = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8"].map(
+  parseCidr,
+);
+
+function readAllowed(
+  texts: readonly string[],
+  families: readonly SubnetFamily[],
+  { ranges, excluded }: Pick<Subnet, "ranges" | "excluded">,
+  offend: Offend,
+): Cidr[] {
+  const allowed: Cidr[] = [];
+  for (const [index, text] of texts.entries()) {
+    const path = ["spec", "allowedAddresses", index];
+    const cidr = attempt(() => (text.includes("/") ? parseCidr(text) : hostCidr(parseIp(text))), path, offend);
+    if (cidr === undefined) continue;
+    const shortest = SHORTEST_ALLOWED[cidr.family];
+    const refuse = (rule: string, remedy: string): void => offend(path, `is ${text}, ${rule}`, remedy);
+    const taken = families.find((each) => cidrsOverlap(each.cidr, cidr));
+    if (cidr.length < shortest) {
+      refuse(`which is wider than /${shortest}`, "list the addresses that pods share, and no others");
+    } else if (UNUSABLE.some((each) => cidrsOverlap(each, cidr))) {
+      refuse("which no host may have as its own", "list unicast addresses");
+    } else if (!families.some(({ family }) => family === cidr.family)) {
+      refuse("and no CIDR of the subnet is of that family", "drop it or add the CIDR");
+    } else if (taken !== undefined && cidrContains(cidr, taken.gateway)) {
+      refuse(`which holds the gateway ${taken.gateway}`, "leave the gateway out: pods must not be it");
+    } else if (taken !== undefined && isHandedOut(cidr, ranges, excluded)) {
+      refuse("which pods are given as their own", `add ${text} to spec.excluded`);
+    } else {
+      allowed.push(cidr);
+    }
+  }
+  return allowed;
+}
+
+/** Whether a part of it may be handed out. It has at most 256 addresses. */
+function isHandedOut(cidr: Cidr, ranges: readonly AddressRange[], excluded: readonly AddressRange[]): boolean {
+  const isIn = (list: readonly AddressRange[], address: Ip): boolean =>
+    list.some(
+      ({ family, first, last }) =>
+        family === cidr.family && compareIps(first, address) <= 0 && compareIps(address, last) <= 0,
+    );
+  const open = ranges.filter(({ family }) => family === cidr.family);
+  for (let index = 0n; index < cidrSize(cidr); index++) {
+    const address = addressAt(cidr, index);
+    if ((open.length === 0 || isIn(open, address)) && !isIn(excluded, address)) return true;
+  }
+  return false;
+}
+
+function hostCidr(address: Ip): Cidr {
+  const family = ipFamily(address);
+  return { family, address, length: familyBits(family) };
 }

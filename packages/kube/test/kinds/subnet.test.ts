@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { parseSubnet, subnetFamily, validateSubnet } from "@beyondfabric/kube/kinds";
+import { formatCidr } from "@beyondfabric/packet";
 import { object, subnet } from "./objects.ts";
 
 void describe("Subnet", () => {
@@ -64,6 +65,19 @@ void describe("Subnet", () => {
     assert.deepEqual(s.reserved, [{ family: 6, first: "fd00::10", last: "fd00::1f" }]);
   });
 
+  void it("allows its pods addresses that nobody is given: excluded, outside of the ranges, outside of the subnet", () => {
+    for (const [spec, allowed] of [
+      [{ excluded: ["10.0.0.9"], allowedAddresses: ["10.0.0.9"] }, ["10.0.0.9/32"]],
+      [{ ranges: ["10.0.0.50-10.0.0.60"], allowedAddresses: ["10.0.0.248/29"] }, ["10.0.0.248/29"]],
+      [{ allowedAddresses: ["192.0.2.7", "198.51.100.0/24"] }, ["192.0.2.7/32", "198.51.100.0/24"]],
+      [{}, []],
+    ] as const) {
+      const parsed = parseSubnet(object("Subnet", "s", { network: "wire", cidrs: ["10.0.0.0/24"], ...spec }));
+      assert.ok(parsed.ok, JSON.stringify(parsed));
+      assert.deepEqual(parsed.value.allowedAddresses.map(formatCidr), allowed);
+    }
+  });
+
   const cidrs = ["10.0.0.0/24"];
   for (const [spec, field] of [
     [{}, "spec.cidrs"],
@@ -91,6 +105,17 @@ void describe("Subnet", () => {
     [{ cidrs, ranges: ["10.0.0.9-fd00::5"] }, "spec.ranges[0]"],
     [{ cidrs, excluded: ["10.0.0.1", "10.0.1.0/28"] }, "spec.excluded[1]"],
     [{ cidrs, reserved: ["10.0.0.250-10.0.1.5"] }, "spec.reserved[0]"],
+    [{ cidrs, allowedAddresses: ["10.0.0.9"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, ranges: ["10.0.0.50-10.0.0.60"], allowedAddresses: ["10.0.0.56/29"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, excluded: ["10.0.0.1"], allowedAddresses: ["10.0.0.1"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, allowedAddresses: ["192.0.2.1", "fd00::9"] }, "spec.allowedAddresses[1]"],
+    [{ cidrs, allowedAddresses: ["192.0.2.0/23"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, allowedAddresses: ["192.0.2.1/24"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, allowedAddresses: ["224.0.0.18"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, allowedAddresses: ["0.0.0.0/0"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, allowedAddresses: ["127.0.0.1"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, allowedAddresses: ["10.0.0.9-10.0.0.12"] }, "spec.allowedAddresses[0]"],
+    [{ cidrs, allowedAddresses: Array.from({ length: 17 }, (_, n) => `192.0.2.${n}`) }, "spec.allowedAddresses"],
     [{ cidrs, default: "yes" }, "spec.default"],
     [
       { cidrs, namespaceSelector: { matchExpressions: [{ key: "a", operator: "in" }] } },
