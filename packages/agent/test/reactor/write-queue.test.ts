@@ -81,7 +81,7 @@ describe("queued writes", () => {
 
   it("go on when the switch that should have taken them is gone", async () => {
     const sent: string[] = [];
-    let lose = (_: Error): void => {};
+    let lose: (why: Error) => void = () => {};
     const taken = (): Promise<void> => new Promise((_, reject) => (lose = reject));
     const queue = new WriteQueue((frame) => sent.push(frame.toString()), never, taken);
     queue.push("a", Buffer.from("a"), "revocation");
