@@ -144,6 +144,7 @@ export class AddressAgent {
       mtu,
       created: Date.now(),
       held: [],
+      routed: [],
       claimed,
     });
     return milliseconds;

@@ -282,9 +282,9 @@ function prefixOf(sources: Variation): string {
   return `${formatAddress(sources.base)}/${32 - sources.bits}`;
 }
 
-/** Consents to further source addresses on a pod's port, as an administrator would. */
+/** Has a pod forward for a prefix, as an administrator would: it may send from all of it. */
 function allowSources(own: Switch, pod: AttachedPod, sources: Variation): void {
-  own.configure("set", "interface", pod.port, `external_ids:beyondfabric.io/allowed-sources="${prefixOf(sources)}"`);
+  own.configure("set", "interface", pod.port, `external_ids:beyondfabric.io/routed-prefixes="${prefixOf(sources)}"`);
 }
 
 /** Keeps the pod's kernel from asking for its gateway in the middle of a measurement. */

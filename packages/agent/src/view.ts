@@ -59,6 +59,8 @@ export class View implements Facts {
   readonly #localByAddress = new Map<Ip, Endpoint>();
   /** Addresses of this node's pods that lie in no subnet, and where the pod is at home. */
   #abroad = new PrefixMap<Ip>();
+  /** Prefixes that pods of this node forward for. */
+  readonly #routed = new PrefixMap<Endpoint>();
   /** Addresses of the node's own interfaces. */
   #own = new PrefixMap<true>();
   #ownKey = "";
@@ -137,7 +139,7 @@ export class View implements Facts {
   unownedPrefix(address: Ip, subnet: SubnetFact): Cidr {
     // All of these lie around the one address: the longest is inside the others.
     let free = subnet.cidr;
-    for (const taken of [this.#blocks, this.#strays]) {
+    for (const taken of [this.#blocks, this.#strays, this.#routed]) {
       const prefix = taken.widestDisjoint(address) ?? hostPrefix(address);
       if (prefix.length > free.length) free = prefix;
     }
@@ -149,7 +151,8 @@ export class View implements Facts {
   }
 
   endpointAt(address: Ip): Endpoint | undefined {
-    const local = this.#localByAddress.get(address) ?? this.#nodeAddresses.get(address);
+    const local =
+      this.#localByAddress.get(address) ?? this.#nodeAddresses.get(address) ?? this.#routed.lookup(address)?.value;
     const claim = this.#claims.get(address);
     if (local !== undefined && (claim === undefined || !this.#isSucceeded(local, claim))) return local;
     // Of this node only what has a port here is here: a pod that the API still lists is gone, or not there yet.
@@ -478,6 +481,10 @@ export class View implements Facts {
       this.#abroad.set(hostPrefix(address), port.addresses[0]!);
       keys.add("subnets");
     }
+    for (const prefix of port.routedPrefixes ?? []) {
+      this.#routed.set(prefix, endpoint);
+      keys.add("subnets");
+    }
     const freed = this.#trackAgain([port]);
     this.#changed(keys);
     this.#free(freed);
@@ -496,6 +503,10 @@ export class View implements Facts {
     for (const address of port.addresses) {
       if (this.#localByAddress.get(address)?.uid === port.uid) this.#localByAddress.delete(address);
       keys.add(`address:${address}`);
+    }
+    for (const prefix of port.routedPrefixes ?? []) {
+      this.#routed.delete(prefix);
+      keys.add("subnets");
     }
     for (const address of port.addresses) {
       if (!this.#abroad.delete(hostPrefix(address))) continue;
@@ -558,6 +569,7 @@ function recallKey({ name, uid }: PodKey): string {
 /** The keys of everything that a port of this node may be the source of. */
 function addKeysOf(port: LocalPort, keys: Set<FactKey>): void {
   for (const address of port.addresses) keys.add(`address:${address}`);
+  if (port.routedPrefixes !== undefined) keys.add("subnets");
 }
 
 /** Whether an address of a pod lies in a subnet of the cluster; a host-network pod's does not. */

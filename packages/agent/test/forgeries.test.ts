@@ -19,6 +19,7 @@ const port: PodPort = {
   mtu: 1450,
   created: 0,
   held: [],
+  routed: [],
   claimed: false,
 };
 

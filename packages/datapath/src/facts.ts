@@ -113,6 +113,8 @@ export interface LocalPort {
   readonly segment?: Segment;
   /** What the pod may take beside its own addresses, by announcing it. */
   readonly allowedAddresses?: readonly Cidr[];
+  /** Prefixes that the pod forwards for: it may send from them. */
+  readonly routedPrefixes?: readonly Cidr[];
   /** `namespace/name`. */
   readonly pod: string;
   readonly uid: string;

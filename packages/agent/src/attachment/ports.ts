@@ -4,7 +4,7 @@
  */
 import type { LocalPort, PodKey, Segment } from "@beyondfabric/datapath";
 import { Transaction, type Cache, type InterfaceRow } from "@beyondfabric/ovsdb";
-import { isIp, isMac, parseIp, parseMac, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
+import { isIp, isMac, parseCidr, parseIp, parseMac, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
 import { createHash } from "node:crypto";
 import { firstPodPortNumber, type SwitchTables } from "../switch/database.ts";
 
@@ -27,6 +27,11 @@ export interface PodPort {
   readonly created: number;
   /** What it has of the addresses that its subnet's pods pass on among themselves. */
   readonly held: readonly Ip[];
+  /**
+   * Prefixes that the pod forwards for, as a router or a gateway of a VPN does: `beyondfabric.io/routed-prefixes` in the
+   * `external_ids` of its interface, a comma list. Whoever may write there owns the switch.
+   */
+  readonly routed: readonly Cidr[];
   /** The addresses have IPAddress objects; they come from no block of the node by right. */
   readonly claimed: boolean;
   /** What was last known of its pod's isolation; absent when that was nothing. */
@@ -73,6 +78,7 @@ export function portOf(row: InterfaceRow): PodPort | undefined {
     mtu: wholeNumber(id("mtu")),
     created: wholeNumber(id("created")),
     held: (id("held-addresses") ?? "").split(",").filter(isIp).map(parseIp),
+    routed: prefixes(id("routed-prefixes") ?? ""),
     claimed: id("claimed") === "true",
     ...isolationOf(id("isolated"), id("namespace-policies"), id("tenant")),
   };
@@ -125,6 +131,17 @@ export function rememberIsolation(
 /** 0 for what is no number: people can write into the database too. */
 function wholeNumber(text: string | undefined): number {
   return text !== undefined && /^[0-9]{1,15}$/.test(text) ? Number(text) : 0;
+}
+
+/** Prefixes of a comma list; what is none is left out: no consent is given by mistake. */
+function prefixes(text: string): Cidr[] {
+  return text.split(",").flatMap((each) => {
+    try {
+      return each === "" ? [] : [parseCidr(each.trim())];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** The pod of a port, as facts are asked about it. */
@@ -234,6 +251,7 @@ export function localPortOf(
     addresses: [...port.addresses, ...port.held],
     ...(segment === undefined ? {} : { segment }),
     ...(allowed.length === 0 ? {} : { allowedAddresses: allowed }),
+    ...(port.routed.length === 0 ? {} : { routedPrefixes: port.routed }),
     pod: `${port.namespace}/${port.name}`,
     uid: port.uid,
   };

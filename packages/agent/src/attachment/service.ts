@@ -168,22 +168,24 @@ export class AttachmentService implements Attachments {
     return localPortOf(port, tracked, segment, addresses.allowedAddressesOf(port.subnet));
   }
 
-  #surroundingsOf({ subnet }: PodPort): string {
+  #surroundingsOf({ subnet, routed }: PodPort): string {
     const { networks, addresses } = this.#options;
     const allowed = addresses.allowedAddressesOf(subnet) ?? [];
-    return `${networks.segmentOf(subnet)} ${allowed.map(formatCidr).join()}`;
+    return `${networks.segmentOf(subnet)} ${allowed.map(formatCidr).join()} ${routed.map(formatCidr).join()}`;
   }
 
   /**
-   * Takes to heart what is different about a pod's surroundings: where its physical network is, and what its subnet allows
-   * its pods to take.
+   * Takes to heart what is different about a pod's surroundings: where its physical network is, what its subnet allows its
+   * pods to take, and what somebody had it forward for in OVSDB.
    */
   refresh(): void {
+    const found = new Map(podPorts(this.#options.cache).map((port) => [keyOf(port), port]));
     for (const port of this.#ports.values()) {
       const held = this.#heldStill(port);
+      const next = { ...port, held, routed: found.get(keyOf(port))?.routed ?? port.routed };
       const isSame =
-        held.length === port.held.length && this.#surroundings.get(keyOf(port)) === this.#surroundingsOf(port);
-      if (!isSame) this.#replace({ ...port, held });
+        held.length === port.held.length && this.#surroundings.get(keyOf(port)) === this.#surroundingsOf(next);
+      if (!isSame) this.#replace(next);
     }
   }
 
@@ -349,6 +351,7 @@ export class AttachmentService implements Attachments {
         mtu: addressing.mtu,
         created: this.#options.now(),
         held: [],
+        routed: [],
         claimed: addressing.claimed,
       };
       undo.push(() => this.#departures.follow(port));

@@ -26,6 +26,7 @@ function podPort(number: number): PodPort {
     mtu: 1450,
     created: 0,
     held: [],
+    routed: [],
     claimed: false,
   };
 }

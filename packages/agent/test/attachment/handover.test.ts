@@ -24,6 +24,7 @@ function pod(index: 0 | 1, held: readonly Ip[] = [], subnet = "vlan30"): PodPort
     mtu: 1500,
     created: 0,
     held,
+    routed: [],
     claimed: true,
   };
 }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Cache, parseSchema, type InterfaceRow } from "@beyondfabric/ovsdb";
-import { parseCidr, isIp } from "@beyondfabric/packet";
+import { formatCidr, isIp, parseCidr } from "@beyondfabric/packet";
 import {
   deletePodPorts,
   hostInterfaceName,
@@ -30,6 +30,7 @@ const port: PodPort = {
   mtu: 1450,
   created: 1_767_323_045_000,
   held: [],
+  routed: [],
   claimed: false,
 };
 
@@ -81,6 +82,15 @@ describe("a pod's port in the database", () => {
     assert.equal("allowedAddresses" in localPortOf(port, false), false);
   });
 
+  it("forwards for the prefixes that somebody wrote down, and for none that cannot be read", () => {
+    const ids = { ...insertedIds(port), [key("routed-prefixes")]: "192.0.2.0/24, fd00:1::/64,,any,10.0.0.1/8" };
+    const read = portOf(rowOf(ids));
+    assert.ok(read !== undefined);
+    assert.deepEqual(read.routed.map(formatCidr), ["192.0.2.0/24", "fd00:1::/64"]);
+    assert.deepEqual(localPortOf(read, false).routedPrefixes, read.routed);
+    assert.equal("routedPrefixes" in localPortOf(port, false), false);
+  });
+
   it("is none without container, interface, pod, MAC or addresses", () => {
     for (const name of ["container", "ifname", "pod", "mac", "addresses"]) {
       const { [key(name)]: _gone, ...others } = insertedIds(port);
@@ -91,7 +101,7 @@ describe("a pod's port in the database", () => {
 
   it("that is malformed never throws, and what is kept of it has the right form", () => {
     const names = Object.keys(insertedIds(port));
-    const anyName = fc.constantFrom(...names, key("held-addresses"));
+    const anyName = fc.constantFrom(...names, key("held-addresses"), key("routed-prefixes"));
     const anyText = fc.oneof(fc.string(), fc.constantFrom("NaN", "-1", "1e999", "/", ",", "10.244.1.5,", "::/0"));
     fc.assert(
       fc.property(fc.dictionary(anyName, anyText, { maxKeys: 4 }), (mangled) => {

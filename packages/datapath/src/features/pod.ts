@@ -79,6 +79,10 @@ export function podFlows(port: LocalPort, metered: boolean): Flow[] {
     flows.push(...neighbourGuardFlows(port, port.segment, cookie), ...bridgeFlows(port, port.segment, cookie));
   }
   flows.push(...consentFlows(port, metered, cookie));
+  for (const prefix of port.routedPrefixes ?? []) {
+    const match = [...from, ipType(prefix.address), ...sourceIn(prefix)];
+    flows.push(defineFlow({ table: "spoof-guard", priority: 90, cookie, match, actions: [], goto: "track" }));
+  }
   if (port.tracked) flows.push(...trackPod(port, cookie));
   flows.push(forgeryCounter(port.ofport, metered, cookie), missFlow("egress", port.ofport, metered, cookie));
   return flows;

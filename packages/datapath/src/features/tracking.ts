@@ -92,12 +92,12 @@ function commitFlows(): Flow[] {
   return flows;
 }
 
-/** Everything that a pod says or hears is tracked: two entries for each of its addresses. */
+/** Everything that a pod says or hears is tracked: two entries for each of its addresses, and for what it forwards for. */
 export function trackPod(port: LocalPort, cookie: bigint): Flow[] {
   const track: Action = { type: "ct", zone: policyZone, table: tables.known.id };
-  return port.addresses.flatMap((address) =>
-    [sourceIn(address), destinationIn(address)].map((addresses) => {
-      const type = ipType(address);
+  return [...port.addresses, ...(port.routedPrefixes ?? [])].flatMap((prefix) =>
+    [sourceIn(prefix), destinationIn(prefix)].map((addresses) => {
+      const type = ipType(typeof prefix === "string" ? prefix : prefix.address);
       return defineFlow({ table: "track", priority: 100, cookie, match: [type, ...addresses], actions: [track] });
     }),
   );
