@@ -41,13 +41,13 @@ format: ## rewrite files in the project's format, generated ones anew
 
 test: setup ## everything that needs no real Kubernetes: unit, real OVS, the lab's system tests
 	@$(TEST) --test-concurrency=2 'packages/*/test/**/*.test.ts' 'bench/test/**/*.test.ts'
-	@$(TEST) --test-concurrency=1 'test/system/*.test.ts'
+	@$(TEST) --test-concurrency=2 'test/system/*.test.ts'
 
 unit: setup ## only the tests of the packages
 	@$(TEST) --test-concurrency=2 'packages/*/test/**/*.test.ts'
 
 system: setup ## only the system tests, on the lab's embedded control plane
-	@$(TEST) --test-concurrency=1 'test/system/*.test.ts'
+	@$(TEST) --test-concurrency=2 'test/system/*.test.ts'
 
 verify: setup-kubernetes ## the long ones: the system tests on a real etcd and kube-apiserver, a minute without it, ten minutes of silence
 	@KUBEBUILDER_ASSETS="$$(tools/kubernetes-assets.sh)" FABRIC_CONTROL_PLANE=kubernetes FABRIC_LONG=1 node tools/verify.ts

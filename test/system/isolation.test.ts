@@ -3,20 +3,16 @@
  * detours through a node's port, pods that have just come up, and what isolation costs those whom nobody isolates.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { PolicyCountersReply } from "@beyondfabric/agent/api";
-import { probe, type Probe } from "../conformance/peer.ts";
+import type { Probe } from "../conformance/peer.ts";
 import { echoServer, Lab, until, type PodInfo } from "./lab.ts";
+import { Peers } from "./peers.ts";
 import { Conversation, PingStream } from "./traffic.ts";
 
-const orders = mkdtempSync(join(tmpdir(), "fabric-isolation-"));
-const peer = join(import.meta.dirname, "../conformance/peer.ts");
+const peers = new Peers();
 /** Answers on ports 80 and 81 and tries addresses; the echo server beside it is for connections that stay. */
-const serve = (name: string): string =>
-  `${process.execPath} --disable-warning=ExperimentalWarning ${peer} ${join(orders, name)} & ${echoServer}`;
+const serve = (name: string): string => `${peers.line(name)} & ${echoServer}`;
 
 const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -43,7 +39,7 @@ describe("isolation of traffic that is there, and ways around it", () => {
   });
   after(async () => {
     await lab?.down();
-    rmSync(orders, { recursive: true, force: true });
+    peers.remove();
   });
 
   async function policy(name: string, spec: PolicySpec): Promise<void> {
@@ -53,7 +49,7 @@ describe("isolation of traffic that is there, and ways around it", () => {
   const remove = (...names: string[]): Promise<string> => lab.mustKubectl("delete", "networkpolicy", ...names);
 
   const tried = (from: string, probes: readonly Probe[], milliseconds = 1500): Promise<boolean[]> =>
-    probe(join(orders, from), { probes, milliseconds });
+    peers.probe(from, probes, milliseconds);
 
   const on = (name: string, port: number, protocol: Probe["protocol"] = "TCP", bytes?: number): Probe[] =>
     addresses(name).map((address) => ({ address, port, protocol, ...(bytes === undefined ? {} : { bytes }) }));
@@ -219,7 +215,7 @@ describe("isolation of traffic that is there, and ways around it", () => {
   });
 
   it("a new pod is never open for a moment", async () => {
-    const file = join(orders, "arrived");
+    const file = `/tmp/${lab.name}-arrived`;
     await policy("closed", { podSelector: { matchLabels: { app: "closed" } }, policyTypes: ["Ingress"] });
     await policy("seen", { podSelector: { matchLabels: { app: "near" } }, policyTypes: ["Ingress"] });
     await settled("policies are there", "far", all(on("near", 80), false));
@@ -249,6 +245,7 @@ describe("isolation of traffic that is there, and ways around it", () => {
     });
     await until("knocks arrive", async () => (await lab.node("node-1", "cat", file)).stdout.includes("knock"));
     await lab.deletePods("closed", "knocker", "knocker-1");
+    await lab.node("node-1", "rm", "-f", file);
   });
 
   it("counts what each rule lets pass, and what was refused and why", async () => {

@@ -4,14 +4,14 @@
  * what it does not say, and what cannot be honoured is closed and told.
  */
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { Probe } from "../conformance/peer.ts";
 import { assertWithin, Lab, until, type PodInfo } from "./lab.ts";
+import { Peers } from "./peers.ts";
 import { Counted, startOnNode } from "./traffic.ts";
 
-const peer = join(import.meta.dirname, "../conformance/peer.ts");
-const serve = `exec ${process.execPath} --disable-warning=ExperimentalWarning ${peer} serve`;
+const peers = new Peers();
+const run = (pod: string): string => `exec ${peers.line(pod)}`;
 const figure = (text: string): void => console.log(`       ${text}`);
 const nodes = ["node-1", "node-2"];
 const policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
@@ -49,9 +49,8 @@ describe("hostile policies neither stall the agents nor open a hole", () => {
   before(async () => {
     lab = await Lab.up("hostil", { nodes: nodes.length });
     const made = await lab.pods(
-      { name: "friend", node: "node-1", labels: { role: "friend" } },
-      { name: "stranger", node: "node-1", labels: { role: "stranger" } },
-      ...victims.map((victim) => ({ name: victim, node: "node-2", labels: { victim }, run: serve })),
+      ...["friend", "stranger"].map((role) => ({ name: role, node: "node-1", labels: { role }, run: run(role) })),
+      ...victims.map((victim) => ({ name: victim, node: "node-2", labels: { victim }, run: run(victim) })),
       ...bystanders,
     );
     infos = new Map(made.map((pod) => [pod.name, pod]));
@@ -60,6 +59,7 @@ describe("hostile policies neither stall the agents nor open a hole", () => {
   after(async () => {
     proxy?.stop();
     await lab?.down();
+    peers.remove();
   });
 
   async function create(name: string, spec: object): Promise<{ readonly spec: object }> {
@@ -78,8 +78,7 @@ describe("hostile policies neither stall the agents nor open a hole", () => {
     const probes = [ipv4, ipv6].flatMap((address) =>
       [80, 81].map((port): Probe => ({ address, port, protocol: "TCP" })),
     );
-    const { stdout } = await lab.exec(source, process.execPath, peer, "probe", JSON.stringify(probes), "1500");
-    const reached = JSON.parse(stdout) as boolean[];
+    const reached = await peers.probe(source, probes, 1500);
     return probes
       .filter((_, index) => reached[index])
       .map(({ address, port }) => `${address.includes(":") ? "IPv6" : "IPv4"} ${port}`);

@@ -1,8 +1,5 @@
 /** NetworkPolicies on real pods: the public model of three namespaces and three pods each, by its truth tables. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import {
   conformanceCases,
@@ -15,13 +12,11 @@ import {
   withAddresses,
   type ConformanceStep,
 } from "../conformance/network-policy.ts";
-import { probe, type Probe } from "../conformance/peer.ts";
+import type { Probe } from "../conformance/peer.ts";
 import { Lab, until, type PodInfo } from "./lab.ts";
+import { Peers } from "./peers.ts";
 
-const peer = join(import.meta.dirname, "../conformance/peer.ts");
-/** Where each pod takes its orders. */
-const orders = mkdtempSync(join(tmpdir(), "fabric-policy-"));
-const ordersOf = (pod: string): string => join(orders, pod.replace("/", "-"));
+const peers = new Peers();
 /** What a pod without SCTP in its kernel can be asked. */
 const asked = services.filter((service) => !service.endsWith("SCTP"));
 const real = process.env["FABRIC_CONTROL_PLANE"] === "kubernetes";
@@ -68,7 +63,7 @@ describe("NetworkPolicies between pods of three nodes, in both families", () => 
   });
   after(async () => {
     await lab?.down();
-    rmSync(orders, { recursive: true, force: true });
+    peers.remove();
   });
 
   function podObject(pod: string, index: number): object {
@@ -77,7 +72,7 @@ describe("NetworkPolicies between pods of three nodes, in both families", () => 
       const [port, protocol] = service.split("/") as [string, string];
       return { name: portName(service), protocol, containerPort: Number(port) };
     });
-    const command = [process.execPath, "--disable-warning=ExperimentalWarning", peer, ordersOf(pod)];
+    const command = peers.command(pod);
     return {
       apiVersion: "v1",
       kind: "Pod",
@@ -141,7 +136,7 @@ describe("NetworkPolicies between pods of three nodes, in both families", () => 
           const { ipv4, ipv6 } = infos.get(destination)!;
           return { address: family === 4 ? ipv4 : ipv6, port: Number(port), protocol };
         });
-        const reached = await probe(ordersOf(source), { probes, milliseconds: 1000 });
+        const reached = await peers.probe(source, probes);
         return targets.flatMap(({ destination, service }, index) => {
           const expected = table.allows(source, destination, service);
           if (reached[index] === expected) return [];
@@ -216,7 +211,7 @@ describe("NetworkPolicies between pods of three nodes, in both families", () => 
     const { stdout: matrix } = await lab.fabricctl("node-3", "policy", "matrix", "x");
     assert.match(matrix, /^x\/b +80\/TCP +all +all$/m);
     const probes: Probe[] = [{ address: infos.get("x/a")!.ipv4, port: 81, protocol: "TCP" }];
-    await probe(ordersOf("y/b"), { probes, milliseconds: 500 });
+    await peers.probe("y/b", probes, 500);
     await until("the refusal is told", async () => {
       const { stdout } = await lab.fabricctl(infos.get("x/a")!.node, "denials");
       const isTold = /y\/b \([\d.]+\) +x\/a \([\d.]+\) +(any|81\/TCP) +ingress of x\/a: x\/web/.test(stdout);

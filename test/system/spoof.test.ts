@@ -8,7 +8,8 @@ import { after, before, describe, it } from "node:test";
 import { buildGratuitousArp, buildUnsolicitedAdvertisement } from "@beyondfabric/packet";
 import { linkLocal, routerMac } from "@beyondfabric/datapath";
 import { forgedFrames, type ForgedFrame, type Scene } from "./forgeries.ts";
-import { echoServer, Lab, podObject, sleep, until, type Outcome, type PodInfo } from "./lab.ts";
+import { echoServer, Lab, podObject, sleep, until, type PodInfo } from "./lab.ts";
+import { captured, type Run } from "./traffic.ts";
 
 const config = `
 hosts: 1
@@ -47,8 +48,6 @@ manifests:
 /** A machine on VLAN 30. */
 const machine = { name: "host-2", ipv4: "10.30.0.202", ipv6: "fd00:30::202" };
 
-type Run = (...command: string[]) => Promise<Outcome>;
-
 describe("pods that forge what they send", () => {
   let lab: Lab;
   const pods = new Map<string, PodInfo>();
@@ -82,27 +81,13 @@ describe("pods that forge what they send", () => {
   after(() => lab?.down());
 
   /** What passes an interface in one direction meanwhile, one line a frame. */
-  const captured = async (
+  const framesAt = async (
     run: Run,
     name: string,
     direction: "in" | "out",
     during: () => Promise<unknown>,
-  ): Promise<string> => {
-    const file = `/tmp/${lab.name}-${name}-${direction}`;
-    const reads = async (path: string): Promise<string> => (await run("cat", path)).stdout;
-    const dump = `tcpdump -nn -e -l -Q ${direction} -i eth0 >${file} 2>${file}.err </dev/null & echo $!`;
-    const process = (await run("sh", "-c", dump)).stdout.trim();
-    try {
-      await until("tcpdump listens", async () => (await reads(`${file}.err`)).includes("listening on"));
-      await during();
-    } finally {
-      await run("kill", "-INT", process);
-    }
-    await until("tcpdump has written everything", async () => /packets? captured/.test(await reads(`${file}.err`)));
-    const text = await reads(file);
-    await run("rm", "-f", file, `${file}.err`);
-    return text;
-  };
+  ): Promise<string> =>
+    (await captured(run, `/tmp/${lab.name}-${name}-${direction}`, `-Q ${direction} -i eth0`, during)).join("\n");
 
   /** Dropped frames of a pod by reason, as Prometheus reads them. */
   const counted = async (name: string, node = "node-1"): Promise<Record<string, number>> => {
@@ -145,12 +130,12 @@ describe("pods that forge what they send", () => {
     let left = "";
     const listen = async ([next, ...others]: typeof listeners): Promise<void> => {
       if (next === undefined) {
-        left = await captured(inPod(from), from, "out", () => send(from, frames));
+        left = await framesAt(inPod(from), from, "out", () => send(from, frames));
         await honest();
         return;
       }
       const [name, run] = next;
-      heard.set(name, await captured(run, name, "in", () => listen(others)));
+      heard.set(name, await framesAt(run, name, "in", () => listen(others)));
     };
     await listen(listeners);
     for (const { kind, seen } of frames) {
@@ -256,7 +241,7 @@ describe("pods that forge what they send", () => {
       assert.doesNotMatch(await has(), /dadfailed/);
       await lab.exec(name, "sh", "-c", `ip -6 route replace ${route}; ip neigh flush all`);
     };
-    const heard = await captured(onMachine, machine.name, "in", async () => {
+    const heard = await framesAt(onMachine, machine.name, "in", async () => {
       await again("pirate");
       await answers(inPod("pirate"), machine.ipv4, machine.ipv6, pod("till").ipv4, pod("till").ipv6);
     });
@@ -292,7 +277,7 @@ describe("pods that forge what they send", () => {
       await until(
         `caller ${index} reaches ${what} with ${holder}`,
         async () => {
-          const text = await captured(inPod(holder), holder, "in", () => run("ping", "-n", "-c", "1", "-W", "2", what));
+          const text = await framesAt(inPod(holder), holder, "in", () => run("ping", "-n", "-c", "1", "-W", "2", what));
           return new RegExp(`> ${what}: ICMP6?,? echo request`).test(text);
         },
         60_000,

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcessByStdio } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { resolve } from "node:path";
-import { until, type Lab } from "./lab.ts";
+import { until, type Lab, type Outcome } from "./lab.ts";
 
 const labProgram = resolve(import.meta.dirname, "../../bin/fabric-lab");
 
@@ -198,4 +198,35 @@ export class Conversation {
     await this.#ended;
     clearTimeout(patience);
   }
+}
+
+/** Runs a program somewhere: in a pod, on a node, on a machine of the wire. */
+export type Run = (...command: string[]) => Promise<Outcome>;
+
+/**
+ * What a tcpdump shows of the time in which something happens, one line a frame.
+ * @param file where it may write; nobody else does at the same time
+ * @param arguments_ of tcpdump: interface, direction, filter
+ */
+export async function captured(
+  run: Run,
+  file: string,
+  arguments_: string,
+  during: () => Promise<unknown>,
+): Promise<string[]> {
+  const errors = `${file}.err`;
+  const reads = async (path: string): Promise<string> => (await run("cat", path)).stdout;
+  const start = `tcpdump -nnel ${arguments_} >${file} 2>${errors} </dev/null & echo $!`;
+  const pid = (await run("sh", "-c", start)).stdout.trim();
+  try {
+    await until("tcpdump listens", async () => (await reads(errors)).includes("listening on"));
+    await during();
+  } finally {
+    await run("kill", "-INT", pid);
+  }
+  // Of a single one it says "1 packet captured".
+  await until("tcpdump has written everything", async () => /packets? captured/.test(await reads(errors)));
+  const text = await reads(file);
+  await run("rm", "-f", file, errors);
+  return text.split("\n").filter((line) => /^\d\d:\d\d:\d\d/.test(line));
 }

@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { echoServer, Lab, until, type PodInfo } from "./lab.ts";
+import { echoServer, Lab, type PodInfo } from "./lab.ts";
+import { captured } from "./traffic.ts";
 
 const config = `
 hosts: 1
@@ -109,22 +110,8 @@ describe("untagged pods, and subnets that are joined directly", () => {
     lines((await lab.exec(from, "sh", "-c", script)).stdout);
 
   /** What a node puts onto the wire while something happens, one line a frame, with MACs and tags. */
-  const sentBy = async (node: string, during: () => Promise<unknown>): Promise<string[]> => {
-    const file = `/tmp/fabric-system-segments-${lab.name}`;
-    const start = `tcpdump -nnel -Q out -i eth2 >${file} 2>${file}.err </dev/null & echo $!`;
-    const pid = (await lab.node(node, "sh", "-c", start)).stdout.trim();
-    const reads = async (name: string): Promise<string> => (await lab.node(node, "cat", name)).stdout;
-    try {
-      await until("tcpdump listens", async () => (await reads(`${file}.err`)).includes("listening on"));
-      await during();
-    } finally {
-      await lab.node(node, "kill", "-INT", pid);
-    }
-    await until("tcpdump has written everything", async () => /packets captured/.test(await reads(`${file}.err`)));
-    const frames = lines(await reads(file)).filter((line) => /^\d\d:\d\d:\d\d/.test(line));
-    await lab.node(node, "rm", "-f", file, `${file}.err`);
-    return frames;
-  };
+  const sentBy = (node: string, during: () => Promise<unknown>): Promise<string[]> =>
+    captured((...command) => lab.node(node, ...command), `/tmp/${lab.name}-sent`, "-Q out -i eth2", during);
 
   it("makes untagged pods hosts on the wire that the nodes are on, with its gateway", async () => {
     assert.match(pod("plain-1").ipv4, /^10\.10\.0\.[5-9]\d$/);

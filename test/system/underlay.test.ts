@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { join, resolve } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { assertWithin, echoServer, Lab, run, until, type PodInfo } from "./lab.ts";
-import { PingStream } from "./traffic.ts";
+import { captured, PingStream } from "./traffic.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -169,27 +169,8 @@ describe("pods on physical networks beside overlay pods", () => {
   });
 
   /** What a node puts onto the wire while something happens, one line a frame, with MACs and tags. */
-  const sentBy = async (node: string, during: () => Promise<unknown>): Promise<string[]> => {
-    const file = `/tmp/fabric-system-wire-${lab.name}`;
-    const started = await lab.node(
-      node,
-      "sh",
-      "-c",
-      `tcpdump -nnel -Q out -i eth2 >${file} 2>${file}.err </dev/null & echo $!`,
-    );
-    const pid = started.stdout.trim();
-    const reads = async (name: string): Promise<string> => (await lab.node(node, "cat", name)).stdout;
-    try {
-      await until("tcpdump listens", async () => (await reads(`${file}.err`)).includes("listening on"));
-      await during();
-    } finally {
-      await lab.node(node, "kill", "-INT", pid);
-    }
-    await until("tcpdump has written everything", async () => /packets captured/.test(await reads(`${file}.err`)));
-    const frames = lines(await reads(file)).filter((line) => /^\d\d:\d\d:\d\d/.test(line));
-    await lab.node(node, "rm", "-f", file, `${file}.err`);
-    return frames;
-  };
+  const sentBy = (node: string, during: () => Promise<unknown>): Promise<string[]> =>
+    captured((...command) => lab.node(node, ...command), `/tmp/${lab.name}-sent`, "-Q out -i eth2", during);
 
   it("puts nothing onto the wire but what its pods say on their own VLANs", async () => {
     const macs = new Map<string, string>();
