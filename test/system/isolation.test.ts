@@ -68,7 +68,21 @@ describe("isolation of traffic that is there, and ways around it", () => {
         return true;
       },
       30_000,
-    );
+    ).catch(async (error: unknown) => {
+      console.log(await entriesAbout(expected.map(([{ address }]) => address)));
+      console.log((await lab.exec(from === "till" ? "bank/till" : from, "ip", "neighbour")).stdout);
+      throw error;
+    });
+  }
+
+  /** The entries of both nodes about some addresses, for whoever looks into a failure. */
+  async function entriesAbout(about: readonly string[]): Promise<string> {
+    const found: string[] = [];
+    for (const node of ["node-1", "node-2"]) {
+      const entries = (await lab.flows(node)).filter((line) => about.some((address) => line.includes(address)));
+      found.push(`${node}:`, ...entries, JSON.stringify((await lab.status(node)).misses));
+    }
+    return found.join("\n");
   }
   const all = (probes: readonly Probe[], open: boolean): [Probe, boolean][] => probes.map((each) => [each, open]);
 
