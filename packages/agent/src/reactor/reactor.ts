@@ -440,12 +440,12 @@ export class Reactor {
         const after = this.#entriesOf(verdict);
         const kept = new Set(after.map(flowKey));
         const old = before.filter((flow) => !kept.has(flowKey(flow)));
-        // Entries for tracked packets and for others do not disturb each other: the old kind goes last, so that packets find
-        // an entry whether the switch tracks their pod already, or still.
+        // What is new comes before what is old goes: a range that went first would leave its packets to the refusal below.
+        // Entries for tracked packets and for others do not disturb each other: there the old kind goes last of all, so that
+        // packets find an entry whether the switch tracks their pod already, or still.
         const changesKind = (decision.guard === undefined) !== (was === undefined);
-        if (!changesKind) this.#delete(old, "revocation");
         for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, "revocation");
-        if (changesKind) this.#delete(old, "grant");
+        this.#delete(old, changesKind ? "grant" : "revocation");
         return;
       }
     }

@@ -109,13 +109,20 @@ export function guardedEntries(
   return entries;
 }
 
+/**
+ * More sets of rules than this are not counted apart for one pair: each would be an entry, written anew with every change
+ * of what the pair may use.
+ */
+const maxCountedGroups = 8;
+
 /** One by which all connections of the verdict pass; with several groups of rules one above it for each, to count them. */
 function labelEntries(label: bigint, groups: RuleGroups, cookie: bigint): GuardedEntry[] {
   const traffic = (rules: readonly RuleReference[]): Pick<GuardedEntry, "counted"> => ({
     counted: { rules, what: "traffic" },
   });
   const everything = { flow: labelFlow(label, cookie) };
-  if (groups.length <= 1) return [groups.length === 0 ? everything : { ...everything, ...traffic(groups[0]!) }];
+  if (groups.length === 1) return [{ ...everything, ...traffic(groups[0]!) }];
+  if (groups.length === 0 || groups.length > maxCountedGroups) return [everything];
   return [...groups.map((rules, group) => ({ flow: labelFlow(label, cookie, group), ...traffic(rules) })), everything];
 }
 
