@@ -9,7 +9,7 @@ import { formatAddress } from "../traffic/frame.ts";
 import { measureTraffic } from "../traffic/measure.ts";
 import { returningFlows, type Variation } from "../traffic/plan.ts";
 import { AgentNode, containerIdOf, type AgentLimits, type ApiPod, type AttachedPod } from "./agent-node.ts";
-import { PODS_PER_NODE, type Contender, type Setting } from "./contender.ts";
+import { type Across, PODS_PER_NODE, type Contender, type Setting } from "./contender.ts";
 
 const MANAGEMENT = ["172.31.254.1", "172.31.254.2"] as const;
 const BUSINESS = ["10.10.0.11", "10.10.0.12"] as const;
@@ -119,16 +119,7 @@ export const beyondFabric: Contender = {
       pods.push(agent.attach(`far${at}`, site.addNamespace(`far${at}`, "IPv4 and IPv6")));
     }
     for (const [at, pod] of pods.entries()) await api.load([podObject(pod, `bench-${at + 1}`)]);
-    const [from, to] = pods;
-    return {
-      contender: beyondFabric.name,
-      from: from!,
-      to: to!,
-      async stop() {
-        for (const agent of agents) await agent.stop();
-        await api.stop();
-      },
-    };
+    return pairOf(pods, agents, api);
   },
   async startUnderlay(site) {
     const switches = await joinedSwitches(site, "bf3", "bf4");
@@ -149,16 +140,7 @@ export const beyondFabric: Contender = {
       pods.push(await attachOnWire(agent, `wired${at}`, namespace, uid));
       if (pods[at]!.address !== underlayAddress(at)) throw new Error(`pod wired${at} has ${pods[at]!.address}`);
     }
-    const [from, to] = pods;
-    return {
-      contender: beyondFabric.name,
-      from: from!,
-      to: to!,
-      async stop() {
-        for (const agent of agents) await agent.stop();
-        await api.stop();
-      },
-    };
+    return pairOf(pods, agents, api);
   },
   async startCni(site) {
     const own = await loneSwitch(site, "bfcni");
@@ -252,6 +234,19 @@ function wiredPod(name: string, node: string, address: string): Manifest {
     kind: "Pod",
     metadata: { name, namespace: "bench-0", annotations },
     spec: { nodeName: node, containers: [{ name: "main", image: "registry.example/pause:1" }] },
+  };
+}
+
+/** Two pods that stand, each of an agent of its own. */
+function pairOf([from, to]: readonly AttachedPod[], agents: readonly AgentNode[], api: BenchApiServer): Across {
+  return {
+    contender: beyondFabric.name,
+    from: from!,
+    to: to!,
+    async stop() {
+      for (const agent of agents) await agent.stop();
+      await api.stop();
+    },
   };
 }
 

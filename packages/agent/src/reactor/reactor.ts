@@ -32,7 +32,6 @@ import {
   verdictFromFlow,
   wayOf,
   wayPatches,
-  type Counted,
   type FactKey,
   type Facts,
   type Judgement,
@@ -47,80 +46,11 @@ import { packetInView, resumeView, type Flow, type PacketInView, type RegisterPa
 import type { Ip } from "@beyondfabric/packet";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { Admission } from "./admission.ts";
+import type { FrameSink, ReactorLimits, ReactorOptions, TunnelGate } from "./options.ts";
+import { RuleTally, type Reading } from "./rule-tally.ts";
 import { WriteQueue, type WriteClass } from "./write-queue.ts";
 import { ReactorCounters } from "./counters.ts";
 import { answerTo, questionOf, trackedPacketOf } from "./question.ts";
-
-export interface ReactorLimits {
-  /** Most verdict entries in the switch; beyond it the least recently used go. */
-  readonly entries: number;
-  /** An entry that no packet used for so long goes (ms). */
-  readonly idleMilliseconds: number;
-  readonly heldPerPort: number;
-  readonly holdMilliseconds: number;
-  /** Changes of entries that exist are gathered for so long (ms) before they are written. */
-  readonly coalesceMilliseconds: number;
-  /** New pairs per second that get an entry with their first packet; beyond it a pair must be seen twice. */
-  readonly entriesPerSecond: number;
-}
-
-/** Where frames go; several sends of one turn leave in one write. */
-export interface FrameSink {
-  send(frame: Buffer): void;
-  /** Resolves when the switch has taken everything that was sent; absent: writes are not paced by it. */
-  taken?(): Promise<void>;
-}
-
-/**
- * Whether the switch can send into a tunnel at once. The userspace datapath drops packets towards a node whose
- * link-layer address it has not learned; the first packet must not be one of them.
- */
-export interface TunnelGate {
-  /** False starts finding out; `Reactor.tunnelReady` follows when it is done. */
-  ready(destination: Ip): boolean;
-}
-
-export interface ReactorOptions {
-  readonly facts: Facts;
-  readonly gate?: TunnelGate;
-  readonly limits: ReactorLimits;
-  readonly sink: FrameSink;
-  /** Milliseconds, monotonic. */
-  readonly now: () => number;
-  /** The first number of an entry, from 1 to 2^32 - 1; far from those of a former life that stand in the switch. */
-  readonly firstId?: number;
-  /** Drawn at the agent's start (below `maxLife`): labels of connections carry it, and no other life's are valid. */
-  readonly life?: number;
-  /**
-   * Which end of a TCP connection that was met in the middle listens for others to open it. Asked of the pods of this
-   * node only, and rarely.
-   */
-  readonly listening?: (question: Question, packet: TrackedPacket) => ListeningEnd;
-  readonly onUndecodable?: (error: unknown) => void;
-  /** A packet that is too large for its way, whole, from the port that sent it. */
-  readonly onTooLarge?: (packet: Buffer, port: number) => void;
-  /** What a pod said under a false name, from the port that sent it; valid until this returns. */
-  readonly onForgery?: (frame: Buffer, port: number) => void;
-  /** What somebody says about an address that pods pass on, from the port it came in by; valid until this returns. */
-  readonly onAnnouncement?: (frame: Buffer, port: number) => void;
-}
-
-/** Counters of one verdict's entry, as the switch gives them. */
-export interface Reading {
-  readonly id: number;
-  readonly packets: bigint;
-  readonly bytes: bigint;
-  /** The entry as the switch has it. */
-  readonly flow: Flow;
-}
-
-/** What the entries of a verdict count, by their keys, and what they had counted when they were read last. */
-interface Tally {
-  readonly decision: Settled;
-  readonly label: number;
-  readonly counted: ReadonlyMap<string, Counted>;
-  readonly before: Map<string, { readonly packets: bigint; readonly bytes: bigint }>;
-}
 
 /** A negative answer is remembered for so long (ms), so that a scan of unknown addresses does not fill the holds. */
 const absentMilliseconds = 1000;
@@ -147,8 +77,7 @@ export class Reactor {
   readonly #listening: (question: Question, packet: TrackedPacket) => ListeningEnd;
   /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
   readonly #inherited = new Map<string, Flow>();
-  /** Of verdicts with a guard. */
-  readonly #tallies = new WeakMap<Verdict, Tally>();
+  readonly #tally: RuleTally;
   /** What packets waited for in vain, and until when nobody waits for it again (ms). */
   readonly #absent = new Map<string, number>();
   #lastAgedBucket = 0;
@@ -168,6 +97,7 @@ export class Reactor {
     this.#listening = options.listening ?? (() => undefined);
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
     this.#admission = new Admission(options.limits.entriesPerSecond);
+    this.#tally = new RuleTally(this.counters.rules, (verdict) => this.#countingEntriesOf(verdict));
     const { sink, limits } = options;
     this.#writes = new WriteQueue(
       (frame) => sink.send(frame),
@@ -490,39 +420,11 @@ export class Reactor {
 
   /** Takes the statistics of one bucket and removes what nobody used. */
   recordBucket(bucket: number, statistics: readonly Reading[]): void {
-    for (const reading of statistics) this.#countRules(reading);
-    this.#record(statistics, this.#passing(bucket));
-  }
-
-  /** Adds what an entry has counted since it was read last to the rules by which it let that pass. */
-  #countRules({ id, flow, packets, bytes }: Reading): void {
-    const verdict = this.verdicts.get(id);
-    if (verdict === undefined || verdict.decision.verdict === "deny" || verdict.decision.guard === undefined) return;
-    const { counted, before } = this.#tallyOf(verdict);
-    const key = flowKey(flow);
-    const what = counted.get(key);
-    if (what === undefined) return;
-    const last = before.get(key);
-    before.set(key, { packets, bytes });
-    // An entry that was written anew counts from nought.
-    const isAnew = last === undefined || packets < last.packets;
-    const more = Number(isAnew ? packets : packets - last.packets);
-    if (more === 0) return;
-    if (what.what === "sessions") this.counters.rules.session(what.rules, more);
-    else this.counters.rules.traffic(what.rules, more, Number(isAnew ? bytes : bytes - last.bytes));
-  }
-
-  #tallyOf(verdict: Verdict): Tally {
-    const known = this.#tallies.get(verdict);
-    if (known?.decision === verdict.decision && known.label === verdict.label) return known;
-    const counted = new Map<string, Counted>();
-    for (const { flow, counted: what } of this.#countingEntriesOf(verdict)) {
-      if (what !== undefined) counted.set(flowKey(flow), what);
+    for (const reading of statistics) {
+      const verdict = this.verdicts.get(reading.id);
+      if (verdict !== undefined) this.#tally.count(verdict, reading);
     }
-    const { decision, label } = verdict;
-    const tally = { decision, label, counted, before: known?.before ?? new Map() };
-    this.#tallies.set(verdict, tally);
-    return tally;
+    this.#record(statistics, this.#passing(bucket));
   }
 
   /** Takes the statistics of all refusals, and counts whose packets they refused. */

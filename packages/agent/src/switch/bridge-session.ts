@@ -36,6 +36,7 @@ import { Channel } from "@beyondfabric/openflow/channel";
 import { AgentError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { Reactor } from "../reactor/reactor.ts";
+import type { Reading } from "../reactor/rule-tally.ts";
 
 export interface MeterLimits {
   /** Misses that one pod may cause, per second; 0: no meter. */
@@ -75,14 +76,6 @@ export interface MeterReading {
   /** Packets that met the meter, and those that it dropped. */
   readonly packets: bigint;
   readonly dropped: bigint;
-}
-
-/** Counters of one verdict's entry. */
-export interface VerdictReading {
-  readonly id: number;
-  readonly packets: bigint;
-  readonly bytes: bigint;
-  readonly flow: Flow;
 }
 
 const sliceSize = 200;
@@ -218,7 +211,7 @@ export class BridgeSession {
   }
 
   /** Counters of the verdict entries of one statistics bucket. */
-  async readBucket(bucket: number): Promise<VerdictReading[]> {
+  async readBucket(bucket: number): Promise<Reading[]> {
     const { cookie, mask } = bucketSelector(bucket);
     const body = await this.#ask({ kind: "flow_desc", match: [], cookie, cookieMask: mask });
     const entries = body.kind === "flow_desc" ? body.entries : [];
@@ -245,7 +238,7 @@ export class BridgeSession {
   }
 
   /** Counters of every entry that refuses something. */
-  async readRefusals(): Promise<VerdictReading[]> {
+  async readRefusals(): Promise<Reading[]> {
     return (await this.#entriesOf("refusal")).map(readingOf).filter((reading) => reading !== undefined);
   }
 
@@ -387,7 +380,7 @@ export class BridgeSession {
   }
 }
 
-function readingOf({ flow, statistics }: FlowEntry): VerdictReading | undefined {
+function readingOf({ flow, statistics }: FlowEntry): Reading | undefined {
   const id = decodeCookie(flow.cookie)?.id;
   if (id === undefined) return undefined;
   return { id, packets: statistics.packets ?? 0n, bytes: statistics.bytes ?? 0n, flow };

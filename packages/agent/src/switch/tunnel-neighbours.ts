@@ -7,7 +7,7 @@
  */
 import { createSocket, type Socket } from "node:dgram";
 import { isIp, type Ip, type Mac } from "@beyondfabric/packet";
-import type { TunnelGate } from "../reactor/reactor.ts";
+import type { TunnelGate } from "../reactor/options.ts";
 import { AgentError } from "../errors.ts";
 import { unixctl } from "./unixctl.ts";
 

@@ -22,7 +22,8 @@ import { cidrContains, parseCidr, type Ip } from "@beyondfabric/packet";
 import { parseNetworkPolicy } from "@beyondfabric/policy";
 import * as fc from "fast-check";
 import type { IdentityRecord } from "../../src/identities.ts";
-import { Reactor, type ReactorLimits } from "../../src/reactor/reactor.ts";
+import type { ReactorLimits } from "../../src/reactor/options.ts";
+import { Reactor } from "../../src/reactor/reactor.ts";
 import { View } from "../../src/view.ts";
 import { packetIn, RecordingSwitch } from "./recording-switch.ts";
 

@@ -15,7 +15,8 @@ import { parsePacket, type Ip, type Packet } from "@beyondfabric/packet";
 import { parseNetworkPolicy } from "@beyondfabric/policy";
 import { pino } from "pino";
 import { startSwitch, until, type TestSwitch } from "../../../openflow/test/interop/switch.ts";
-import { Reactor, type ReactorOptions } from "../../src/reactor/reactor.ts";
+import type { ReactorOptions } from "../../src/reactor/options.ts";
+import { Reactor } from "../../src/reactor/reactor.ts";
 import { BridgeSession } from "../../src/switch/bridge-session.ts";
 import { View } from "../../src/view.ts";
 
