@@ -10,43 +10,18 @@ import { linkLocal, routerMac } from "@beyondfabric/datapath";
 import { forgedFrames, type ForgedFrame, type Scene } from "./forgeries.ts";
 import { echoServer, Lab, podObject, sleep, until, type PodInfo } from "./lab.ts";
 import { captured, type Run } from "./traffic.ts";
+import { machines, vlanSubnet, wireConfig, wireNetwork } from "./wire.ts";
 
-const config = `
-hosts: 1
-agent: {addresses: {reclaimSeconds: 3}}
-vlans:
-  - {id: 30, cidrs: [10.30.0.0/24, "fd00:30::/64"]}
-manifests:
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: overlay}
-    spec: {type: Overlay, encapsulation: VXLAN}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: default}
-    spec:
-      network: overlay
-      cidrs: [10.244.0.0/16, "fd00:244::/64"]
-      default: true
-      excluded: [10.244.255.248/29]
-      allowedAddresses: [10.244.255.248/29, 192.0.2.10]
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: wire}
-    spec: {type: Underlay, interfaces: [{name: eth2}]}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: vlan30}
-    spec:
-      network: wire
-      vlan: 30
-      cidrs: [10.30.0.0/24, "fd00:30::/64"]
-      ranges: [10.30.0.50-10.30.0.99, "fd00:30::50-fd00:30::99"]
-      allowedAddresses: [10.30.0.248/29, "fd00:30::f8/125"]
-`;
+const config = wireConfig({
+  hosts: 1,
+  vlans: [30],
+  agent: { addresses: { reclaimSeconds: 3 } },
+  overlay: { excluded: ["10.244.255.248/29"], allowedAddresses: ["10.244.255.248/29", "192.0.2.10"] },
+  manifests: [wireNetwork, vlanSubnet(30, { allowedAddresses: ["10.30.0.248/29", "fd00:30::f8/125"] })],
+});
 
 /** A machine on VLAN 30. */
-const machine = { name: "host-2", ipv4: "10.30.0.202", ipv6: "fd00:30::202" };
+const machine = machines.vlan30;
 
 describe("pods that forge what they send", () => {
   let lab: Lab;

@@ -4,42 +4,13 @@ import { resolve } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { UnderlayFinding, UnderlayReply } from "@beyondfabric/agent/api";
 import { Lab, run, until, type PodInfo } from "./lab.ts";
+import { vlanSubnet, wireConfig, wireNetwork } from "./wire.ts";
 
-const config = `
-hosts: 0
-vlans:
-  - {id: 30, cidrs: [10.30.0.0/24, "fd00:30::/64"]}
-  - {id: 40, cidrs: [10.40.0.0/24, "fd00:40::/64"]}
-manifests:
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: overlay}
-    spec: {type: Overlay, encapsulation: VXLAN}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: default}
-    spec: {network: overlay, cidrs: [10.244.0.0/16, "fd00:244::/64"], default: true}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: wire}
-    spec: {type: Underlay, interfaces: [{name: eth2}]}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: vlan30}
-    spec:
-      network: wire
-      vlan: 30
-      cidrs: [10.30.0.0/24, "fd00:30::/64"]
-      ranges: [10.30.0.50-10.30.0.99, "fd00:30::50-fd00:30::99"]
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: vlan40}
-    spec:
-      network: wire
-      vlan: 40
-      cidrs: [10.40.0.0/24, "fd00:40::/64"]
-      ranges: [10.40.0.50-10.40.0.99, "fd00:40::50-fd00:40::99"]
-`;
+const config = wireConfig({
+  hosts: 0,
+  vlans: [30, 40],
+  manifests: [wireNetwork, vlanSubnet(30), vlanSubnet(40)],
+});
 
 /** The outside host on VLAN 30. */
 const host = "host-1";

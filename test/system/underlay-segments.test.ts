@@ -6,60 +6,29 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { echoServer, Lab, type PodInfo } from "./lab.ts";
 import { captured } from "./traffic.ts";
+import { addressesOf, lines, machines, pings as pingsOf, talks as talksOf, type Place } from "./wire.ts";
+import { subnet, vlanSubnet, wireConfig, wireNetwork } from "./wire.ts";
 
-const config = `
-hosts: 1
-vlans:
-  - {id: 30, cidrs: [10.30.0.0/24, "fd00:30::/64"]}
-  - {id: 40, cidrs: [10.40.0.0/24, "fd00:40::/64"]}
-manifests:
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: overlay}
-    spec: {type: Overlay, encapsulation: VXLAN}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: default}
-    spec: {network: overlay, cidrs: [10.244.0.0/16, "fd00:244::/64"], default: true}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: wire}
-    spec: {type: Underlay, interfaces: [{name: eth2}]}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: plain}
-    spec:
-      network: wire
-      vlan: 0
-      cidrs: [10.10.0.0/24, "fd00:10::/64"]
-      gateways: [10.10.0.254, "fd00:10::fe"]
-      ranges: [10.10.0.50-10.10.0.99, "fd00:10::50-fd00:10::99"]
-      interSubnet: Direct
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: vlan30}
-    spec:
-      network: wire
-      vlan: 30
-      cidrs: [10.30.0.0/24, "fd00:30::/64"]
-      ranges: [10.30.0.50-10.30.0.99, "fd00:30::50-fd00:30::99"]
-      interSubnet: Direct
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: vlan40}
-    spec:
-      network: wire
-      vlan: 40
-      cidrs: [10.40.0.0/24, "fd00:40::/64"]
-      ranges: [10.40.0.50-10.40.0.99, "fd00:40::50-fd00:40::99"]
-`;
+const config = wireConfig({
+  hosts: 1,
+  vlans: [30, 40],
+  manifests: [
+    wireNetwork,
+    subnet("plain", {
+      network: "wire",
+      vlan: 0,
+      cidrs: ["10.10.0.0/24", "fd00:10::/64"],
+      gateways: ["10.10.0.254", "fd00:10::fe"],
+      ranges: ["10.10.0.50-10.10.0.99", "fd00:10::50-fd00:10::99"],
+      interSubnet: "Direct",
+    }),
+    vlanSubnet(30, { interSubnet: "Direct" }),
+    vlanSubnet(40),
+  ],
+});
 
 /** Outside hosts on the untagged wire, on VLAN 30 and on VLAN 40. */
-const outside = {
-  plain: { name: "host-1", ipv4: "10.10.0.201", ipv6: "fd00:10::201" },
-  vlan30: { name: "host-2", ipv4: "10.30.0.202", ipv6: "fd00:30::202" },
-  vlan40: { name: "host-3", ipv4: "10.40.0.203", ipv6: "fd00:40::203" },
-};
+const outside = { plain: machines.untagged, vlan30: machines.vlan30, vlan40: machines.vlan40 };
 const nodes = [
   { ipv4: "10.10.0.11", ipv6: "fd00:10::11" },
   { ipv4: "10.10.0.12", ipv6: "fd00:10::12" },
@@ -85,26 +54,8 @@ describe("untagged pods, and subnets that are joined directly", () => {
   });
   after(() => lab?.down());
 
-  interface Place {
-    readonly ipv4: string;
-    readonly ipv6: string;
-  }
-  const lines = (text: string): string[] => text.split("\n").filter(Boolean);
-  const pings = (places: readonly Place[], patience = 3): string =>
-    places
-      .flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6])
-      .map((to) => `ping -n -c 1 -W ${patience} ${to} >/dev/null || echo ${to}`)
-      .join("; ");
-  const talks = (places: readonly Place[]): string =>
-    places
-      .flatMap(({ ipv4, ipv6 }) => [ipv4, `[${ipv6}]`])
-      .flatMap((to) =>
-        ["TCP", "UDP"].map(
-          (kind) =>
-            `test "$(echo hello | timeout 5 socat -t 0.5 -T 3 - ${kind}:${to}:7000)" = hello || echo ${kind} ${to}`,
-        ),
-      )
-      .join("; ");
+  const pings = (places: readonly Place[], patience?: number): string => pingsOf(places.flatMap(addressesOf), patience);
+  const talks = (places: readonly Place[]): string => talksOf(places.flatMap(addressesOf));
   /** What of this a pod does not reach. */
   const missed = async (from: string, script: string): Promise<string[]> =>
     lines((await lab.exec(from, "sh", "-c", script)).stdout);

@@ -7,56 +7,24 @@ import { join, resolve } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { assertWithin, echoServer, Lab, run, until, type PodInfo } from "./lab.ts";
 import { captured, PingStream } from "./traffic.ts";
+import { addressesOf, lines, machines, pings, talks, vlanSubnet, wireConfig, wireNetwork } from "./wire.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
-/** A wire with two VLANs and an overlay. */
-const overlayOnly = `
-hosts: 1
-vlans:
-  - {id: 30, cidrs: [10.30.0.0/24, "fd00:30::/64"]}
-  - {id: 40, cidrs: [10.40.0.0/24, "fd00:40::/64"]}
-manifests:
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: overlay}
-    spec: {type: Overlay, encapsulation: VXLAN}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: default}
-    spec: {network: overlay, cidrs: [10.244.0.0/16, "fd00:244::/64"], default: true}`;
-
-const config = `${overlayOnly}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Network
-    metadata: {name: wire}
-    spec: {type: Underlay, interfaces: [{name: eth2}]}
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: vlan30}
-    spec:
-      network: wire
-      vlan: 30
-      cidrs: [10.30.0.0/24, "fd00:30::/64"]
-      ranges: [10.30.0.50-10.30.0.99, "fd00:30::50-fd00:30::99"]
-      # Pods of the tests ask for these by name: nobody else may happen to have them.
-      reserved: [10.30.0.60, 10.30.0.70, "fd00:30::60"]
-  - apiVersion: beyondfabric.io/v1alpha1
-    kind: Subnet
-    metadata: {name: vlan40}
-    spec:
-      network: wire
-      vlan: 40
-      cidrs: [10.40.0.0/24, "fd00:40::/64"]
-      ranges: [10.40.0.50-10.40.0.99, "fd00:40::50-fd00:40::99"]
-`;
+const overlayOnly = wireConfig({ hosts: 1, vlans: [30, 40] });
+const config = wireConfig({
+  hosts: 1,
+  vlans: [30, 40],
+  manifests: [
+    wireNetwork,
+    // Pods of the tests ask for these by name: nobody else may happen to have them.
+    vlanSubnet(30, { reserved: ["10.30.0.60", "10.30.0.70", "fd00:30::60"] }),
+    vlanSubnet(40),
+  ],
+});
 
 /** Outside hosts: untagged beyond the gateways, on VLAN 30, on VLAN 40. */
-const outside = {
-  beyond: { name: "host-1", ipv4: "10.10.0.201", ipv6: "fd00:10::201" },
-  vlan30: { name: "host-2", ipv4: "10.30.0.202", ipv6: "fd00:30::202" },
-  vlan40: { name: "host-3", ipv4: "10.40.0.203", ipv6: "fd00:40::203" },
-};
+const outside = { beyond: machines.untagged, vlan30: machines.vlan30, vlan40: machines.vlan40 };
 
 const inSubnet = (subnet: string, more: Readonly<Record<string, string>> = {}): Record<string, string> => ({
   "beyondfabric.io/subnet": subnet,
@@ -67,7 +35,6 @@ describe("pods on physical networks beside overlay pods", () => {
   let lab: Lab;
   const pods = new Map<string, PodInfo>();
   const pod = (name: string): PodInfo => pods.get(name) ?? assert.fail(`no pod ${name}`);
-  const addresses = ({ ipv4, ipv6 }: { ipv4: string; ipv6: string }): string[] => [ipv4, ipv6];
 
   before(async () => {
     lab = await Lab.up("under", { nodes: 2, config });
@@ -85,19 +52,6 @@ describe("pods on physical networks beside overlay pods", () => {
     for (const each of made) pods.set(each.name, each);
   });
   after(() => lab?.down());
-
-  const pings = (targets: readonly string[]): string =>
-    targets.map((to) => `ping -n -c 1 -W 3 ${to} >/dev/null || echo ${to}`).join("; ");
-  const lines = (text: string): string[] => text.split("\n").filter(Boolean);
-  const talks = (targets: readonly string[]): string =>
-    targets
-      .flatMap((to) =>
-        ["TCP", "UDP"].map((kind) => {
-          const target = to.includes(":") ? `[${to}]` : to;
-          return `test "$(echo hello | timeout 5 socat -t 0.5 -T 3 - ${kind}:${target}:7000)" = hello || echo ${kind} ${to}`;
-        }),
-      )
-      .join("; ");
 
   it("gives pods addresses of their VLAN, each an IPAddress object, with the VLAN's prefix and gateway", async () => {
     assert.match(pod("core").ipv4, /^10\.30\.0\.[5-9]\d$/);
@@ -127,8 +81,8 @@ describe("pods on physical networks beside overlay pods", () => {
     const everybody = [...pods.values()];
     const failures = await Promise.all(
       everybody.map(async (from) => {
-        const others = everybody.filter((to) => to !== from).flatMap(addresses);
-        const targets = [...others, ...Object.values(outside).flatMap(addresses), "10.10.0.11", "10.10.0.12"];
+        const others = everybody.filter((to) => to !== from).flatMap(addressesOf);
+        const targets = [...others, ...Object.values(outside).flatMap(addressesOf), "10.10.0.11", "10.10.0.12"];
         return lines((await lab.exec(from.name, "sh", "-c", pings(targets))).stdout).map(
           (to) => `${from.name} -> ${to}`,
         );
@@ -141,7 +95,7 @@ describe("pods on physical networks beside overlay pods", () => {
     const everybody = [...pods.values()];
     const failures = await Promise.all(
       everybody.map(async (from) => {
-        const others = everybody.filter((to) => to !== from).flatMap(addresses);
+        const others = everybody.filter((to) => to !== from).flatMap(addressesOf);
         return lines((await lab.exec(from.name, "sh", "-c", talks(others))).stdout).map(
           (to) => `${from.name} -> ${to}`,
         );
@@ -151,7 +105,7 @@ describe("pods on physical networks beside overlay pods", () => {
   });
 
   it("lets outside hosts call pods directly, in both families, and leaves overlay pods alone", async () => {
-    const onWires = ["core", "till", "far", "disk", "tape"].map(pod).flatMap(addresses);
+    const onWires = ["core", "till", "far", "disk", "tape"].map(pod).flatMap(addressesOf);
     for (const { name } of Object.values(outside)) {
       const reached = await lab.host(name, "sh", "-c", `${pings(onWires)}; ${talks(onWires)}`);
       assert.deepEqual(lines(reached.stdout), [], name);
@@ -162,7 +116,7 @@ describe("pods on physical networks beside overlay pods", () => {
   });
 
   it("lets a node reach its pods, from where probes come, although it has no address in their VLAN", async () => {
-    const own = ["core", "till", "disk"].map(pod).flatMap(addresses);
+    const own = ["core", "till", "disk"].map(pod).flatMap(addressesOf);
     assert.deepEqual(lines((await lab.node("node-1", "sh", "-c", `${pings(own)}; ${talks(own)}`)).stdout), []);
     const { stdout } = await lab.node("node-1", "ip", "route", "get", pod("core").ipv4);
     assert.match(stdout, /dev fabric0/);
@@ -180,10 +134,10 @@ describe("pods on physical networks beside overlay pods", () => {
     }
     const frames = await sentBy("node-1", async () => {
       await lab.exec("core", "ip", "neigh", "flush", "all");
-      const targets = [...pods.values()].filter(({ name }) => name !== "core").flatMap(addresses);
-      await lab.exec("core", "sh", "-c", pings([...targets, ...Object.values(outside).flatMap(addresses)]));
-      await lab.exec("web", "sh", "-c", pings([pod("far"), pod("tape"), pod("db")].flatMap(addresses)));
-      await lab.exec("disk", "sh", "-c", pings(addresses(outside.vlan40)));
+      const targets = [...pods.values()].filter(({ name }) => name !== "core").flatMap(addressesOf);
+      await lab.exec("core", "sh", "-c", pings([...targets, ...Object.values(outside).flatMap(addressesOf)]));
+      await lab.exec("web", "sh", "-c", pings([pod("far"), pod("tape"), pod("db")].flatMap(addressesOf)));
+      await lab.exec("disk", "sh", "-c", pings(addressesOf(outside.vlan40)));
     });
     assert.ok(frames.some((frame) => frame.includes(`${pod("core").ipv4} > ${pod("far").ipv4}: ICMP echo request`)));
     for (const frame of frames) {
@@ -218,14 +172,14 @@ describe("pods on physical networks beside overlay pods", () => {
   });
 
   it("reaches overlay pods without the router: it may be down", async () => {
-    const targets = [pod("web"), pod("db")].flatMap(addresses);
+    const targets = [pod("web"), pod("db")].flatMap(addressesOf);
     assert.equal((await lab.host("router", "ip", "link", "set", "vlan30", "down")).code, 0);
     try {
       await lab.exec("core", "ip", "neigh", "flush", "all");
       assert.deepEqual(lines((await lab.exec("core", "sh", "-c", pings(targets))).stdout), []);
-      const back = await lab.exec("db", "sh", "-c", pings(addresses(pod("core"))));
+      const back = await lab.exec("db", "sh", "-c", pings(addressesOf(pod("core"))));
       assert.deepEqual(lines(back.stdout), []);
-      const own = await lab.node("node-1", "sh", "-c", pings(addresses(pod("core"))));
+      const own = await lab.node("node-1", "sh", "-c", pings(addressesOf(pod("core"))));
       assert.deepEqual(lines(own.stdout), [], "the node and its pod need no router");
     } finally {
       await lab.host("router", "sh", "-c", "ip link set vlan30 up; ip -6 address add fd00:30::1/64 dev vlan30 nodad");
