@@ -11,6 +11,9 @@ interface Failure {
   message: string;
 }
 
+/** Lines of a failure's message that are told again at the end of the run. */
+const MAX_REPEATED_LINES = 20;
+
 const cwd = process.cwd();
 
 export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
@@ -59,7 +62,10 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
   }
   if (failures.length > 0) {
     yield "\nFailed:\n";
-    for (const failure of failures) yield `  ${failure.file}: ${failure.name}\n`;
+    // Again with its message: of a long log often only the end is kept.
+    for (const { file, name, message } of failures) {
+      yield `  ${file}: ${name}\n${indent(message.split("\n").slice(0, MAX_REPEATED_LINES).join("\n"))}\n`;
+    }
   }
   yield `\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}\n`;
 }

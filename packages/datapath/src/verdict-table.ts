@@ -4,9 +4,10 @@
  */
 import { formatCidr, type Ip } from "@beyondfabric/packet";
 import { cookieBuckets } from "./cookie.ts";
-import { sameGuard, type Guard, type Question } from "./decision.ts";
+import { stillPasses, type Guard, type Question } from "./decision.ts";
 import type { FactKey } from "./facts.ts";
 import { extendRuleGroups, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
+import { noGroup } from "./tracking.ts";
 import type { Settled } from "./features/verdict.ts";
 
 export interface Verdict {
@@ -15,8 +16,8 @@ export interface Verdict {
   readonly question: Question;
   decision: Settled;
   /**
-   * What connections of the verdict are labelled with (unsigned 32 bits): another whenever it lets other connections
-   * pass, so that those that it let in before are judged again. Never drawn twice in an agent's life.
+   * What connections of the verdict are labelled with (unsigned 32 bits): another whenever something that it let pass may
+   * pass no more, so that the connections that it let in before are judged again. Never drawn twice in an agent's life.
    */
   label: number;
   /** Which rules the label can name. */
@@ -104,15 +105,19 @@ export class VerdictTable {
 
   /**
    * Replaces the decision of a verdict about the same cube (another way, or a refusal instead of a way). It keeps its
-   * place in the order of last use: no packet has used it. Its connections are judged again when others may pass now.
+   * place in the order of last use: no packet has used it. Its connections are judged again where one of them may not pass
+   * any more.
    */
   update(verdict: Verdict, decision: Settled): void {
     this.#unindex(verdict);
-    if (!sameGuard(guardOf(verdict.decision), guardOf(decision))) {
+    const groups = groupsOf(verdict.groups, decision);
+    // Where numbers for rules run out, those of rules that are gone are given back along with the label.
+    if (!stillPasses(guardOf(verdict.decision), guardOf(decision)) || groups.length >= noGroup) {
       verdict.label = this.#drawLabel();
-      verdict.groups = noRuleGroups;
+      verdict.groups = groupsOf(noRuleGroups, decision);
+    } else {
+      verdict.groups = groups;
     }
-    verdict.groups = groupsOf(verdict.groups, decision);
     verdict.decision = decision;
     this.#byId.set(verdict.id, verdict);
     this.#byCube.set(cubeKey(verdict.question, decision), verdict);

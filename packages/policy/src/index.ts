@@ -30,6 +30,7 @@ export {
   openingsText,
   passingRules,
   portRangeText,
+  includesOpenings,
   sameOpenings,
   uniteOpenings,
   type Opening,

@@ -58,6 +58,23 @@ export function sameOpenings(a: Openings, b: Openings): boolean {
   return protocols.every((protocol) => rangesText(a[protocol]) === rangesText(b[protocol]));
 }
 
+/** Whether whatever passes by `inner` passes by `outer` too, by whichever rules. */
+export function includesOpenings(outer: Openings, inner: Openings): boolean {
+  if (outer.kind === "everything") return true;
+  if (inner.kind === "everything") return false;
+  return protocols.every((protocol) => inner[protocol].every((opening) => isCovered(opening, outer[protocol])));
+}
+
+/** @param openings disjoint and in order */
+function isCovered({ first, last }: Opening, openings: readonly Opening[]): boolean {
+  let next = first;
+  for (const each of openings) {
+    if (next > last || each.first > next) break;
+    next = Math.max(next, each.last + 1);
+  }
+  return next > last;
+}
+
 /** Ranges that touch are one, whoever opened them. */
 function rangesText(openings: readonly Opening[]): string {
   let text = "";

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import {
+  includesOpenings,
   intersectOpenings,
   isClosed,
   openingsText,
@@ -34,6 +35,23 @@ function tcp(destinationPort: number): { protocol: number; destinationPort: numb
 }
 
 describe("openings", () => {
+  it("include others whose every port is theirs, and nothing else", () => {
+    fc.assert(
+      fc.property(anyRanges, anyRanges, (one, other) => {
+        const [outer, inner] = [ports(one), ports(other)];
+        const all = Array.from({ length: 60 }, (_, port) => port);
+        const expected = all.every(
+          (port) => passingRules(inner, tcp(port)) === undefined || passingRules(outer, tcp(port)) !== undefined,
+        );
+        assert.equal(includesOpenings(outer, inner), expected);
+        assert.ok(includesOpenings(inner, inner));
+      }),
+    );
+    const everything: Openings = { kind: "everything", rules: [] };
+    assert.ok(includesOpenings(everything, ports([])) && includesOpenings(everything, everything));
+    assert.ok(!includesOpenings(ports([{ first: 0, last: 65_535, rules: [] }]), everything));
+  });
+
   it("united are disjoint, in order, as few as possible, and attributed to a rule that opens them", () => {
     fc.assert(
       fc.property(anyRanges, (ranges) => {

@@ -101,6 +101,7 @@ export function assembleAddresses(options: AddressAssemblyOptions): AddressAssem
       watched: {
         ownPod: (namespace, name) => directory().ownPod(namespace, name),
         namespaceNamed: (name) => directory().namespaceNamed(name),
+        isInformed: () => membership().isInformed,
       },
     }),
     watched: {

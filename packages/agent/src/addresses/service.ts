@@ -409,6 +409,13 @@ export class AddressService implements PodAddresses {
         `this node has a new Node object that its agent has not heard of yet, and addresses of the former one may be others' by now; it is tried again`,
       );
     }
+    if (answer.state === "busy") {
+      throw new AgentError(
+        "AGENT_API_NEEDED",
+        `the API server did not say in time which addresses Pod ${owner.namespace}/${owner.name} asks for; it is tried again`,
+        { cause: answer.cause },
+      );
+    }
     const named = memory.podClaimNamed(owner.namespace, owner.name);
     const claimed = owner.uid === "" ? named : memory.podClaim(owner.uid);
     const subnet = claimed === undefined ? undefined : this.subnetNamed(claimed.subnet);

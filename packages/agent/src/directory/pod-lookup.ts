@@ -1,5 +1,14 @@
 /** What the API says of a pod whose interface is asked for: from the watch, or, when that does not show it yet, by one read. */
-import { isNotFound, LabelSet, namespaceResource, nodeResource, podResource } from "@beyondfabric/kube";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  isNotFound,
+  KubeApiError,
+  KubeError,
+  LabelSet,
+  namespaceResource,
+  nodeResource,
+  podResource,
+} from "@beyondfabric/kube";
 import type { KubeClient, KubeObject } from "@beyondfabric/kube";
 import { namespaceRecord, ownPodRecord, type NamespaceRecord, type OwnPodRecord } from "./records.ts";
 
@@ -17,6 +26,8 @@ export type PodAnswer =
   | { readonly state: "absent" }
   /** The Node object of this node is a later one than the agent knows of: what was the former one's may be others' by now. */
   | { readonly state: "displaced" }
+  /** The API server is there, but has too much to do: a pod that it may know must not be taken for one that it does not. */
+  | { readonly state: "busy"; readonly cause: unknown }
   | { readonly state: "unreachable"; readonly cause: unknown };
 
 export interface PodLookupOptions {
@@ -27,11 +38,17 @@ export interface PodLookupOptions {
   readonly watched: {
     ownPod(namespace: string, name: string): OwnPodRecord | undefined;
     namespaceNamed(name: string): NamespaceRecord | undefined;
+    /** The watches are synced and connected. */
+    isInformed(): boolean;
   };
+  /** How long a pod's start waits for an API server that is slow or refuses (ms); 10,000 if absent. */
+  readonly patienceMilliseconds?: number;
 }
 
-/** How long the API server may take (ms): a pod's start waits for it. */
-const patience = { timeout: 1000, retry: false };
+/** How long the API server may take for one answer (ms). */
+const patience = { timeout: 5000, retry: false };
+/** Between two questions to an API server that refuses to answer for now (ms). */
+const pause = 500;
 
 export class PodLookup {
   readonly #options: PodLookupOptions;
@@ -40,7 +57,23 @@ export class PodLookup {
     this.#options = options;
   }
 
+  /**
+   * Asks again while the API server is only slow: a restarted agent meets it when it is busiest. One that nothing listens for
+   * is away, and so is one that has been silent for long while the watches are down too.
+   */
   async find(reference: PodReference): Promise<PodAnswer> {
+    const { watched, patienceMilliseconds = 10_000 } = this.#options;
+    const deadline = performance.now() + patienceMilliseconds;
+    for (;;) {
+      const answer = await this.#findOnce(reference);
+      if (answer.state !== "busy") return answer;
+      if (performance.now() + pause >= deadline)
+        return watched.isInformed() ? answer : { ...answer, state: "unreachable" };
+      await delay(pause);
+    }
+  }
+
+  async #findOnce(reference: PodReference): Promise<PodAnswer> {
     try {
       const seen = this.#seen(reference);
       const pod = seen ?? (await this.#read(reference));
@@ -49,7 +82,7 @@ export class PodLookup {
       if (seen === undefined && (await this.#isDisplaced())) return { state: "displaced" };
       return { state: "known", pod, namespace: await this.#namespace(reference.namespace) };
     } catch (cause) {
-      return { state: "unreachable", cause };
+      return { state: isBusy(cause) ? "busy" : "unreachable", cause };
     }
   }
 
@@ -81,6 +114,12 @@ export class PodLookup {
     const raw = await orAbsent(client.get(namespaceResource, name, undefined, patience));
     return namespaceRecord(raw) ?? { name, annotations: {}, labels: LabelSet.empty };
   }
+}
+
+/** Whether whoever listens may answer later: it took too long, or said that it cannot now. */
+function isBusy(error: unknown): boolean {
+  if (error instanceof KubeApiError) return error.status === 429 || error.status >= 500;
+  return error instanceof KubeError && error.code === "KUBE_TIMEOUT";
 }
 
 /** A static pod has another UID for the runtime than its mirror in the API, which tells it in an annotation. */

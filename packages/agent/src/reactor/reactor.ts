@@ -363,18 +363,21 @@ export class Reactor {
     if (decision.verdict === "hold" && !this.#facts.complete) return;
     this.counters.revoked++;
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
-      const before = this.#entriesOf(verdict);
+      const before = new Map(this.#mods("add", verdict).map((mod) => [mod.key, mod]));
+      const flows = this.#entriesOf(verdict);
       const was = verdict.decision.guard;
       if (this.verdicts.findCube(verdict.question, decision) === verdict) {
         this.verdicts.update(verdict, decision);
-        const after = this.#entriesOf(verdict);
-        const kept = new Set(after.map(flowKey));
-        const old = before.filter((flow) => !kept.has(flowKey(flow)));
         // What is new comes before what is old goes: a range that went first would leave its packets to the refusal below.
         // Entries for tracked packets and for others do not disturb each other: there the old kind goes last of all, so that
         // packets find an entry whether the switch tracks their pod already, or still.
         const changesKind = (decision.guard === undefined) !== (was === undefined);
-        for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, "revocation");
+        const kept = new Set<string>();
+        for (const { key, frame } of this.#mods("add", verdict)) {
+          kept.add(key);
+          if (before.get(key)?.frame.equals(frame) !== true) this.#writes.push(key, frame, "revocation");
+        }
+        const old = flows.filter((flow) => !kept.has(flowKey(flow)));
         this.#delete(old, changesKind ? "grant" : "revocation");
         return;
       }

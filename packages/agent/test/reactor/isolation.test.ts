@@ -59,6 +59,26 @@ describe("isolation in a real switch", () => {
     assert.equal(await dialogue(81).open(), false);
   });
 
+  it("asks no more about a connection when rules are added, and again when one goes", async () => {
+    node.policy("web", allow({ port: 80 }));
+    await node.settled();
+    const talk = dialogue(80);
+    assert.ok(await talk.open());
+    await node.settled();
+    const before = node.reactor.counters.misses;
+    node.policy("more", allow({ port: 443 }, { port: 8443 }));
+    await node.settled();
+    assert.ok(await talk.says("client"));
+    assert.ok(await talk.says("server"));
+    assert.equal(node.reactor.counters.misses, before, "it was judged by what is open still");
+    assert.ok(await dialogue(443).open());
+    node.view.removePolicy("shop", "web");
+    await node.settled();
+    assert.equal(await talk.says("client"), false, "its port is closed");
+    assert.equal(await dialogue(80).open(), false);
+    assert.ok(await dialogue(8443).open());
+  });
+
   it("costs a port scan one miss", async () => {
     node.policy("web", allow({ port: 80 }));
     await node.settled();
