@@ -75,27 +75,32 @@ export function exampleFlows(): Flow[] {
       },
       { from: "pod" },
       1,
+      0,
     ),
     verdictFlow(
       { ...common, verdict: "allow", cube: about("10.244.2.7/32", "10.244.1.5/32"), way: { kind: "local" } },
       { from: "tunnel", tunnelSource: "10.10.0.12" },
       2,
+      0,
     ),
     verdictFlow(
       { ...common, verdict: "allow", cube: about("fd00:244::1:5/128", "::/1"), way: { kind: "host" } },
       { from: "pod" },
       3,
+      0,
     ),
-    verdictFlow({ ...common, verdict: "deny", cube: about("10.244.1.5/32", "10.244.128.0/17") }, { from: "pod" }, 4),
+    verdictFlow({ ...common, verdict: "deny", cube: about("10.244.1.5/32", "10.244.128.0/17") }, { from: "pod" }, 4, 0),
     verdictFlow(
       { ...common, verdict: "allow", cube: about("10.30.0.50/32", "10.30.0.202/32"), way: { kind: "uplink", segment } },
       { from: "pod" },
       5,
+      0,
     ),
     verdictFlow(
       { ...common, verdict: "allow", cube: about("10.30.0.202/32", "10.30.0.50/32"), way: { kind: "local" } },
       { from: "uplink", segment },
       6,
+      0,
     ),
     verdictFlow(
       {
@@ -106,6 +111,7 @@ export function exampleFlows(): Flow[] {
       },
       { from: "pod" },
       7,
+      0,
     ),
     verdictFlow(
       {
@@ -116,6 +122,7 @@ export function exampleFlows(): Flow[] {
       },
       { from: "pod" },
       8,
+      0,
     ),
   ];
   const open80: Guard = {
@@ -132,7 +139,7 @@ export function exampleFlows(): Flow[] {
     },
     { from: "tunnel", tunnelSource: "10.10.0.12" },
     9,
-    { label: labelOf(life, 9), groups: noRuleGroups },
+    { edition: 0, label: labelOf(life, 9), groups: noRuleGroups },
   );
   return [...base, ...announcementFlows(wire, [101], true), ...pod, ...host, ...isolated, ...verdicts, ...guarded];
 }

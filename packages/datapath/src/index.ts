@@ -94,8 +94,9 @@ export {
   type Segment,
   type SourceClass,
   type WayRegisters,
+  editions,
 } from "./registers.ts";
-export type { Counted, GuardLabel } from "./features/guarded.ts";
+export type { Counted, VerdictMarks } from "./features/guarded.ts";
 export { groupOf, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";
 export {

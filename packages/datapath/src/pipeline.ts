@@ -43,7 +43,7 @@ export type TableName =
 const addressMatches = ["eth_type", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst"] as const;
 
 /** Fields that a miss or a verdict loads, in either of the two tables where verdicts are found. */
-const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg9", "ct_label"] as const;
+const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg9", "ct_label", "pkt_mark"] as const;
 
 /** What tells entries about tracked packets from the others, and one connection from another. */
 const trackingMatches = ["reg8", "ct_state", "ct_nw_proto", "ct_tp_dst", "ip_frag"] as const;
@@ -109,7 +109,7 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "Counts what a pod said under a false name and drops it. The agent is shown as much as a meter lets through: it tells what was false.",
     lifetime: "per pod",
     matches: ["in_port"],
-    sets: [],
+    sets: ["pkt_mark"],
     next: [],
     outputs: false,
     miss: "dropped (a port that is no pod's)",
@@ -177,7 +177,7 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
       "Sends what an isolated pod of this node says or hears through conntrack, in the zone of policies. What concerns no isolated pod goes on without.",
     lifetime: "per pod",
     matches: [...addressMatches],
-    sets: [],
+    sets: ["pkt_mark"],
     next: ["known", "dispatch"],
     outputs: false,
     miss: "dropped",

@@ -57,6 +57,33 @@ export function hasStanding(name: Standing): MatchField {
 export const missNotYetTaken: MatchField = { field: "reg9", value: 0n, mask: 1n };
 export const markMissTaken: Action = load("reg9", 1, 0, 1);
 
+/**
+ * pkt_mark[24..30]: a bit is written with the nought that stands there, for what that does to the datapath's flow: it matches
+ * on the bit from then on. When entries change, the switch deletes a flow that matches on less than it would have to
+ * today, and changes any other in place. Before 2.17.8, 3.0.5 and 3.1.3 that change meets the wrong one of two flows of the
+ * userspace datapath that overlap ("dpif-netdev: Fix dpif_netdev_flow_put"), and the one that was meant stays as it
+ * was for as long as packets use it: refused, or allowed. So entries that do different things to a packet look at different
+ * bits, and no flow of one can become one of the other.
+ */
+const markBit = { ask: 24, track: 25, refuse: 26, forge: 27, pass: 28 } as const;
+
+/** How many different verdicts about one pair may follow each other before the first bit comes again. */
+export const editions = 3;
+
+/** @param edition which of the verdicts that followed each other this is; only where packets pass */
+export function lookAtMark(kind: keyof typeof markBit, edition = 0): Action {
+  return { type: "set_field", field: "pkt_mark", value: 0n, mask: 1n << BigInt(markBit[kind] + edition) };
+}
+
+/** The edition of a verdict's entry; undefined when its actions look at no bit of those that pass. */
+export function editionOf(action: Action): number | undefined {
+  if (action.type !== "set_field" || action.field !== "pkt_mark") return undefined;
+  for (let edition = 0; edition < editions; edition++) {
+    if (action.mask === 1n << BigInt(markBit.pass + edition)) return edition;
+  }
+  return undefined;
+}
+
 /** As {@link unset}; its lowest two bits name no originator. */
 const nothingToCommit = 0xec;
 
@@ -82,8 +109,8 @@ export interface WayRegisters {
 }
 
 /** The way as actions of an on-demand entry: what is needed of it. */
-export function wayActions({ code, reg2, reg3, reg4 }: WayRegisters): Action[] {
-  const actions: Action[] = [];
+export function wayActions({ code, reg2, reg3, reg4 }: WayRegisters, edition: number): Action[] {
+  const actions: Action[] = [code === verdictCode.deny ? lookAtMark("refuse") : lookAtMark("pass", edition)];
   if (code === verdictCode.tunnel || code === verdictCode.uplinkTo) actions.push(load("reg2", reg2));
   if (code === verdictCode.tunnel || code === verdictCode.uplink || code === verdictCode.uplinkTo) {
     actions.push(load("reg3", reg3));

@@ -8,7 +8,8 @@ import { stillPasses, type Guard, type Question } from "./decision.ts";
 import type { FactKey } from "./facts.ts";
 import { extendRuleGroups, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
 import { noGroup } from "./tracking.ts";
-import type { Settled } from "./features/verdict.ts";
+import { editions, type WayRegisters } from "./registers.ts";
+import { wayOf, type Settled } from "./features/verdict.ts";
 
 export interface Verdict {
   readonly id: number;
@@ -22,6 +23,8 @@ export interface Verdict {
   label: number;
   /** Which rules the label can name. */
   groups: RuleGroups;
+  /** Another than that of the verdict about the same packets before it, so that the switch can tell their entries apart. */
+  edition: number;
   /** When it came into the table (ms). */
   readonly added: number;
   /** When a packet was last seen to use it (ms). */
@@ -32,6 +35,9 @@ export interface Verdict {
   refused: bigint;
 }
 
+/** Verdicts that went longer ago have left no flow in the datapath. */
+const goneCapacity = 10_000;
+
 export class VerdictTable {
   readonly #byId = new Map<number, Verdict>();
   readonly #byCube = new Map<string, Verdict>();
@@ -41,6 +47,8 @@ export class VerdictTable {
   readonly #guarded = new Set<Verdict>();
   #nextId: number;
   #lastLabel = 0;
+  /** Editions of verdicts that went, by their cubes; the oldest are forgotten. */
+  readonly #gone = new Map<string, number>();
 
   /** @param firstId the first number to draw, from 1 to 2^32 - 1 */
   constructor(firstId = 1) {
@@ -71,11 +79,13 @@ export class VerdictTable {
 
   /**
    * Remembers a decision.
-   * @param id the number that an adopted entry carries in its cookie, whoever had it before; a new one is drawn otherwise
+   * @param adopted what an adopted entry carries: its number, whoever had it before, and its edition; new ones otherwise
    */
-  add(question: Question, decision: Settled, now: number, id?: number): Verdict {
+  add(question: Question, decision: Settled, now: number, adopted?: Pick<Verdict, "id" | "edition">): Verdict {
+    const key = cubeKey(question, decision);
+    const gone = this.#byCube.get(key)?.edition ?? this.#gone.get(key);
     const verdict: Verdict = {
-      id: id ?? this.#drawId(),
+      id: adopted?.id ?? this.#drawId(),
       question,
       decision,
       added: now,
@@ -85,15 +95,15 @@ export class VerdictTable {
       refused: 0n,
       label: this.#drawLabel(),
       groups: groupsOf(noRuleGroups, decision),
+      edition: adopted?.edition ?? (gone === undefined ? 0 : nextEdition(gone)),
     };
-    const key = cubeKey(question, decision);
     for (const before of [this.#byCube.get(key), this.#byId.get(verdict.id)]) {
       if (before !== undefined) this.remove(before);
     }
     this.#byId.set(verdict.id, verdict);
     this.#byCube.set(key, verdict);
     this.#index(verdict);
-    if (id !== undefined && id >= this.#nextId) this.#nextId = nextAfter(id);
+    if (adopted !== undefined && adopted.id >= this.#nextId) this.#nextId = nextAfter(adopted.id);
     return verdict;
   }
 
@@ -101,6 +111,14 @@ export class VerdictTable {
     if (this.#byId.get(verdict.id) !== verdict) return;
     this.#byId.delete(verdict.id);
     this.#unindex(verdict);
+    const key = cubeKey(verdict.question, verdict.decision);
+    this.#gone.delete(key);
+    this.#gone.set(key, verdict.edition);
+    if (this.#gone.size <= goneCapacity) return;
+    for (const oldest of this.#gone.keys()) {
+      this.#gone.delete(oldest);
+      break;
+    }
   }
 
   /**
@@ -111,12 +129,16 @@ export class VerdictTable {
   update(verdict: Verdict, decision: Settled): void {
     this.#unindex(verdict);
     const groups = groupsOf(verdict.groups, decision);
+    const before = { label: verdict.label, way: wayOf(verdict.decision) };
     // Where numbers for rules run out, those of rules that are gone are given back along with the label.
     if (!stillPasses(guardOf(verdict.decision), guardOf(decision)) || groups.length >= noGroup) {
       verdict.label = this.#drawLabel();
       verdict.groups = groupsOf(noRuleGroups, decision);
     } else {
       verdict.groups = groups;
+    }
+    if (verdict.label !== before.label || !sameRegisters(before.way, wayOf(decision))) {
+      verdict.edition = nextEdition(verdict.edition);
     }
     verdict.decision = decision;
     this.#byId.set(verdict.id, verdict);
@@ -217,6 +239,14 @@ export class VerdictTable {
       dependants.add(verdict);
     }
   }
+}
+
+function nextEdition(edition: number): number {
+  return (edition + 1) % editions;
+}
+
+function sameRegisters(a: WayRegisters, b: WayRegisters): boolean {
+  return a.code === b.code && a.reg2 === b.reg2 && a.reg3 === b.reg3 && a.reg4 === b.reg4;
 }
 
 function guardOf(decision: Settled): Guard | undefined {

@@ -203,7 +203,7 @@ describe("two decisions", () => {
       const decision = decide(pod(cart, web), factsOf(state));
       assert.ok(decision.verdict === "allow" && decision.guard !== undefined);
       assert.equal(decision.guard.openings.kind === "ports" && decision.guard.openings.TCP.length, count);
-      return verdictFlows(decision, pod(cart, web), 7, { label: 1n, groups: noRuleGroups }).length;
+      return verdictFlows(decision, pod(cart, web), 7, { edition: 0, label: 1n, groups: noRuleGroups }).length;
     };
     assert.ok(opened(1) < 8);
     // First packets of such a pair go to the agent instead, each of them.

@@ -78,7 +78,7 @@ describe("reconciling", () => {
     fc.assert(
       fc.property(fc.array(anyAnswered, { maxLength: 8 }), (answers) => {
         const flows = answers.flatMap(({ question, decision }, index) =>
-          verdictFlows(decision, question, index, { label: 0n, groups: noRuleGroups }),
+          verdictFlows(decision, question, index, { edition: 0, label: 0n, groups: noRuleGroups }),
         );
         const unique = [...new Map(flows.map((flow) => [flowKey(flow), flow])).values()];
         const reported = unique.map((flow) => {

@@ -119,6 +119,11 @@ function assertSame(table: VerdictTable, model: NaiveTable): void {
   }
 }
 
+/** What an adopted entry of this number carries. */
+function adopted(id: number | undefined): { id: number; edition: number } | undefined {
+  return id === undefined ? undefined : { id, edition: 0 };
+}
+
 describe("the verdicts of a node", () => {
   it("are those of a list, whatever is added, adopted, changed, used and removed", () => {
     fc.assert(
@@ -130,7 +135,7 @@ describe("the verdicts of a node", () => {
             const question = questionOf(step.from, step.end);
             const decision = decisionOf(question, step.exact, step.dependsOn, step.refuses);
             const taken = new Set(ids(model.list));
-            const { id } = table.add(question, decision, now, step.adopted);
+            const { id } = table.add(question, decision, now, adopted(step.adopted));
             if (step.adopted === undefined) assert.ok(!taken.has(id), `number ${id} was drawn while in use`);
             else assert.equal(id, step.adopted);
             const { exact, dependsOn, refuses } = step;
@@ -159,11 +164,29 @@ describe("the verdicts of a node", () => {
     );
   });
 
+  it("have entries that a switch cannot take for those of the verdict about the same packets before", () => {
+    const table = new VerdictTable();
+    const question = questionOf("pod", 0);
+    const decided = (refuses: boolean): Settled => decisionOf(question, true, [], refuses);
+    const add = (): Verdict => table.add(question, decided(false), 0);
+    const first = add();
+    assert.equal(add().edition, first.edition + 1, "one that was written over");
+    table.remove(table.findPair(question)!);
+    const third = add();
+    assert.equal(third.edition, first.edition + 2, "one that went");
+    const before = third.edition;
+    table.update(third, decided(false));
+    assert.equal(third.edition, before, "nothing changed for its packets");
+    table.update(third, decided(true));
+    assert.notEqual(third.edition, before, "another way");
+    assert.equal(table.add(questionOf("pod", 1), decisionOf(questionOf("pod", 1), true, []), 0).edition, first.edition);
+  });
+
   it("are numbered beyond 2^32 - 1 from 1 on, past those in use", () => {
     const table = new VerdictTable(0xffff_ffff);
     const add = (end: number, id?: number): Verdict => {
       const question = questionOf("pod", end);
-      return table.add(question, decisionOf(question, true, []), 0, id);
+      return table.add(question, decisionOf(question, true, []), 0, adopted(id));
     };
     assert.equal(add(0, 1).id, 1);
     assert.equal(add(1).id, 0xffff_ffff);

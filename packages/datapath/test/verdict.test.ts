@@ -7,6 +7,7 @@ import {
   encodeCookie,
   flowKey,
   flowModFor,
+  editions,
   sameVerdict,
   verdictFlow,
   verdictFromFlow,
@@ -16,14 +17,17 @@ import { anyAnswered, type Answered } from "./verdict.arbitrary.ts";
 
 const anyId = fc.integer({ min: 1, max: 0xffff_ffff });
 
-function flowOf({ question, decision }: Answered, id: number): Flow {
-  return verdictFlow(decision, question, id);
+const anyEdition = fc.integer({ min: 0, max: editions - 1 });
+
+function flowOf({ question, decision }: Answered, id: number, edition = 0): Flow {
+  return verdictFlow(decision, question, id, edition);
 }
 
-function readBack({ question, decision }: Answered, id: number, flow: Flow): void {
+function readBack({ question, decision }: Answered, id: number, edition: number, flow: Flow): void {
   const read = verdictFromFlow(flow);
   assert.ok(read !== undefined);
   assert.equal(read.id, id);
+  assert.equal(read.edition, decision.verdict === "deny" ? 0 : edition);
   assert.deepEqual(read.question, question);
   assert.ok(sameVerdict(read.decision, decision), `${JSON.stringify(read.decision)}, was ${JSON.stringify(decision)}`);
 }
@@ -31,15 +35,15 @@ function readBack({ question, decision }: Answered, id: number, flow: Flow): voi
 describe("a verdict", () => {
   it("is read back from its entry: as written, as a switch reports it, and off the wire", () => {
     fc.assert(
-      fc.property(anyAnswered, anyId, (answered, id) => {
-        const flow = flowOf(answered, id);
-        readBack(answered, id, flow);
-        readBack(answered, id, canonicalFlow(flow));
-        const { key, frame } = flowModFor("add", answered.question, answered.decision, id);
+      fc.property(anyAnswered, anyId, anyEdition, (answered, id, edition) => {
+        const flow = flowOf(answered, id, edition);
+        readBack(answered, id, edition, flow);
+        readBack(answered, id, edition, canonicalFlow(flow));
+        const { key, frame } = flowModFor("add", answered.question, answered.decision, id, edition);
         const message = decodeMessage(frame);
         assert.ok(message.type === "flow_mod" && message.command === "add");
         assert.equal(flowKey(message.flow), key);
-        readBack(answered, id, message.flow);
+        readBack(answered, id, edition, message.flow);
       }),
       { numRuns: 300 },
     );
@@ -56,10 +60,11 @@ describe("a verdict", () => {
       fc.property(
         fc.oneof(anyPair, anyAnswered),
         anyId,
+        anyEdition,
         fc.constantFrom("add" as const, "delete_strict" as const),
-        (answered, id, command) => {
-          const { frame } = flowModFor(command, answered.question, answered.decision, id);
-          assert.deepEqual(frame, flowModFrame(command, flowOf(answered, id), 0));
+        (answered, id, edition, command) => {
+          const { frame } = flowModFor(command, answered.question, answered.decision, id, edition);
+          assert.deepEqual(frame, flowModFrame(command, flowOf(answered, id, edition), 0));
         },
       ),
       { numRuns: 2000 },
@@ -88,7 +93,7 @@ describe("an entry that no verdict wrote", () => {
     explanation: "for this test",
     dependsOn: [],
   };
-  const flow = verdictFlow(decision, { from: "pod" }, 9);
+  const flow = verdictFlow(decision, { from: "pod" }, 9, 0);
   const withoutField = (name: string): Flow => ({ ...flow, match: flow.match.filter(({ field }) => field !== name) });
   const loads = (...actions: Extract<Flow["instructions"][number], { type: "apply_actions" }>["actions"]): Flow => ({
     ...flow,
@@ -105,7 +110,7 @@ describe("an entry that no verdict wrote", () => {
       "another table": { ...flow, table: 70 },
       "no source class": withoutField("reg0"),
       "a tunnel source in egress": { ...flow, match: [...flow.match, { field: "tun_src", value: 1n }] },
-      "a tunnel packet of no tunnel": verdictFlow(decision, { from: "tunnel" }, 9),
+      "a tunnel packet of no tunnel": verdictFlow(decision, { from: "tunnel" }, 9, 0),
       "a mask with a hole": {
         ...withoutField("ip_dst"),
         match: [...withoutField("ip_dst").match, { field: "ip_dst", value: 0n, mask: 0xff00_ff00n }],

@@ -267,9 +267,9 @@ export class Reactor {
 
   /** The flow-mods about a verdict's entries; that about the one of an unguarded verdict comes from a template. */
   #mods(command: "add" | "delete_strict", verdict: Verdict): VerdictMod[] {
-    const { question, decision, id } = verdict;
+    const { question, decision, id, edition } = verdict;
     if (decision.verdict === "deny" || decision.guard === undefined) {
-      return [flowModFor(command, question, decision, id)];
+      return [flowModFor(command, question, decision, id, edition)];
     }
     return this.#entriesOf(verdict).map((flow) => flowModOf(command, flow));
   }
@@ -278,8 +278,8 @@ export class Reactor {
     return this.#countingEntriesOf(verdict).map(({ flow }) => flow);
   }
 
-  #countingEntriesOf({ question, decision, id, label, groups }: Verdict): ReturnType<typeof verdictEntries> {
-    return verdictEntries(decision, question, id, { label: labelOf(this.#life, label), groups });
+  #countingEntriesOf({ question, decision, id, label, ...marks }: Verdict): ReturnType<typeof verdictEntries> {
+    return verdictEntries(decision, question, id, { ...marks, label: labelOf(this.#life, label) });
   }
 
   /**
@@ -494,9 +494,9 @@ export class Reactor {
       }
       const decision = decide(read.question, this.#facts);
       if (decision.verdict === "hold") {
-        this.verdicts.add(read.question, read.decision, now, read.id);
+        this.verdicts.add(read.question, read.decision, now, read);
       } else if (sameVerdict(decision, read.decision)) {
-        this.verdicts.add(read.question, decision, now, read.id);
+        this.verdicts.add(read.question, decision, now, read);
       } else {
         foreign.push(flow);
       }
@@ -512,10 +512,11 @@ export class Reactor {
   rewriteMissing(present: ReadonlySet<number>): number {
     const now = this.#now();
     let missing = 0;
-    for (const { id, question, decision } of Array.from(this.verdicts.values())) {
+    for (const before of Array.from(this.verdicts.values())) {
+      const { id, question, decision } = before;
       if (present.has(id)) continue;
       missing++;
-      const verdict = this.verdicts.add(question, decision, now, id);
+      const verdict = this.verdicts.add(question, decision, now, before);
       const kind = decision.verdict === "deny" ? "revocation" : "grant";
       for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, kind);
     }

@@ -407,7 +407,7 @@ async function drained(reactor: Reactor): Promise<void> {
 
 function check({ ovs, view, reactor, lives }: World): void {
   const expected = new Map<string, Flow>();
-  for (const { id, question, decision, label, groups } of reactor.verdicts.values()) {
+  for (const { id, question, decision, label, ...marks } of reactor.verdicts.values()) {
     for (const source of addresses.filter((address) => cidrContains(decision.cube.source, address))) {
       for (const destination of addresses.filter((address) => cidrContains(decision.cube.destination, address))) {
         const today = decide({ ...question, source, destination }, view);
@@ -419,7 +419,7 @@ function check({ ovs, view, reactor, lives }: World): void {
         );
       }
     }
-    const flows = verdictFlows(decision, question, id, { label: labelOf(lives, label), groups });
+    const flows = verdictFlows(decision, question, id, { ...marks, label: labelOf(lives, label) });
     for (const flow of flows) expected.set(flowKey(flow), flow);
   }
   assert.deepEqual(

@@ -79,6 +79,47 @@ describe("isolation in a real switch", () => {
     assert.ok(await dialogue(8443).open());
   });
 
+  it("has no flow of the datapath changed in place: the switch could change another one", async () => {
+    const actions = async (): Promise<Map<string, string>> => {
+      const dump = await node.ovs.appctl("dpctl/dump-flows", "-m");
+      return new Map(
+        Array.from(dump.matchAll(/^ufid:(\S+),.* actions:(.*?), dp-extra/gm), ([, ufid, its]) => [ufid!, its!]),
+      );
+    };
+    let srcPort = 30_000;
+    const speak = async (): Promise<void> => {
+      for (const dstPort of [80, 443, 80, 443]) {
+        const syn = { from: client, to: server, srcPort: srcPort++, dstPort, flags: tcpFlag.syn };
+        await node.through(server, () => node.tcp(syn));
+        await node.udp(client, server, srcPort, dstPort);
+        await node.udp(other, server, srcPort, dstPort);
+      }
+      await node.settled();
+    };
+    const open = { podSelector: app("server"), ingress: [{}] };
+    const steps: [string, () => void][] = [
+      ["two ports are open", () => node.policy("web", allow({ port: 80 }, { port: 443 }))],
+      ["all ports are", () => node.policy("web", open)],
+      ["none is", () => node.policy("web", closed)],
+      ["one is", () => node.policy("web", allow({ port: 443 }))],
+      ["another one is", () => node.policy("web", allow({ port: 80 }))],
+      ["all are again", () => node.policy("web", open)],
+      ["nothing isolates the pod", () => node.view.removePolicy("shop", "web")],
+      ["it is isolated again", () => node.policy("web", closed)],
+      ["and free", () => node.view.removePolicy("shop", "web")],
+    ];
+    await speak();
+    for (const [what, change] of steps) {
+      await speak();
+      const before = await actions();
+      assert.ok(before.size > 0);
+      change();
+      await node.settled();
+      const after = await actions();
+      for (const [ufid, its] of after) assert.equal(before.get(ufid) ?? its, its, `${what}: ${ufid}`);
+    }
+  });
+
   it("costs a port scan one miss", async () => {
     node.policy("web", allow({ port: 80 }));
     await node.settled();

@@ -17,6 +17,7 @@ import {
   routerAdvertisement,
 } from "../match.ts";
 import { defineFlow } from "../pipeline.ts";
+import { lookAtMark } from "../registers.ts";
 
 /**
  * What was false about a frame. `vlan`: pods choose no VLANs; `dhcp`, `ra`: pods answer no DHCP clients, and announce
@@ -94,7 +95,7 @@ export function forgeryCounter(port: number, metered: boolean, cookie: bigint): 
     priority: 10,
     cookie,
     match: [inPort(port)],
-    actions: [...meter, { type: "controller", userdata: forgeryUserdata }],
+    actions: [lookAtMark("forge"), ...meter, { type: "controller", userdata: forgeryUserdata }],
   });
 }
 

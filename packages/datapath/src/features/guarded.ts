@@ -9,7 +9,7 @@ import { isClosed, protocols, type Protocol, type RuleReference } from "@beyondf
 import { encodeCookie } from "../cookie.ts";
 import type { Decision, Guard } from "../decision.ts";
 import { defineFlow, type TableName } from "../pipeline.ts";
-import { hasStanding, load, verdictCode } from "../registers.ts";
+import { hasStanding, load, lookAtMark, verdictCode } from "../registers.ts";
 import { groupOf, type RuleGroups } from "../rule-groups.ts";
 import { commitAction, labelFlow, validConnection } from "./tracking.ts";
 
@@ -52,9 +52,13 @@ export interface GuardedEntry {
   readonly counted?: Counted;
 }
 
-/** What connections of a verdict get, and which rules its label can name. */
-export interface GuardLabel {
+/** What tells the entries of one verdict from those of another about the same pair. */
+export interface VerdictMarks {
+  /** Which of the verdicts that followed each other about its packets this is, below {@link editions}. */
+  readonly edition: number;
+  /** What its connections get. */
   readonly label: bigint;
+  /** Which rules the label can name. */
   readonly groups: RuleGroups;
 }
 
@@ -62,7 +66,7 @@ export function guardedEntries(
   place: GuardedPlace,
   { openings }: Guard,
   id: number,
-  { label, groups }: GuardLabel,
+  { label, groups }: Omit<VerdictMarks, "edition">,
 ): GuardedEntry[] {
   const { table, priority, match, way, goto } = place;
   const passes = encodeCookie("verdict", id);
@@ -102,7 +106,7 @@ export function guardedEntries(
       priority,
       cookie: encodeCookie("refusal", id),
       match: first,
-      actions: [load("reg5", verdictCode.deny)],
+      actions: [lookAtMark("refuse"), load("reg5", verdictCode.deny)],
       goto: "forward",
     }),
   });

@@ -2,7 +2,7 @@
 import type { Action, Flow } from "@beyondfabric/openflow";
 import { inPort } from "../match.ts";
 import { defineFlow, tables } from "../pipeline.ts";
-import { markMissTaken, missNotYetTaken, presetVerdict } from "../registers.ts";
+import { lookAtMark, markMissTaken, missNotYetTaken, presetVerdict } from "../registers.ts";
 
 /**
  * The entry that a packet meets when no verdict about it is known. It passes the port's meter first: a meter named
@@ -17,6 +17,7 @@ export function missFlow(table: "egress" | "ingress", port: number, metered: boo
     match: [inPort(port), missNotYetTaken],
     actions: [
       ...meter,
+      lookAtMark("ask"),
       ...presetVerdict,
       { type: "controller", pause: true, userdata: missUserdata(port) },
       markMissTaken,

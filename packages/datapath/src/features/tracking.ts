@@ -5,7 +5,7 @@ import { encodeCookie } from "../cookie.ts";
 import type { LocalPort } from "../facts.ts";
 import { destinationIn, ethType, etherType, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables, type FlowDefinition } from "../pipeline.ts";
-import { load, slice, sourceClass } from "../registers.ts";
+import { load, lookAtMark, slice, sourceClass } from "../registers.ts";
 import { labelGroupMask, labelGroupShift, labelMask, labelTail } from "../tracking.ts";
 import { originator, policyZone, standing, type Standing } from "../tracking.ts";
 
@@ -98,7 +98,8 @@ export function trackPod(port: LocalPort, cookie: bigint): Flow[] {
   return [...port.addresses, ...(port.routedPrefixes ?? [])].flatMap((prefix) =>
     [sourceIn(prefix), destinationIn(prefix)].map((addresses) => {
       const type = ipType(typeof prefix === "string" ? prefix : prefix.address);
-      return defineFlow({ table: "track", priority: 100, cookie, match: [type, ...addresses], actions: [track] });
+      const actions = [lookAtMark("track"), track];
+      return defineFlow({ table: "track", priority: 100, cookie, match: [type, ...addresses], actions });
     }),
   );
 }

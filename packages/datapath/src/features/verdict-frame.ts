@@ -27,6 +27,7 @@ export interface ExactVerdict {
   readonly way: WayRegisters;
   readonly kind: "verdict" | "refusal";
   readonly id: number;
+  readonly edition: number;
 }
 
 export type VerdictCommand = "add" | "delete_strict";
@@ -91,7 +92,7 @@ function openRegisters({ code, reg4 }: WayRegisters): { reg2: boolean; reg3: boo
 }
 
 /** One number for everything that changes more of a frame than the numbers that a template leaves open. */
-function shapeOf(command: VerdictCommand, { from, source, tunnelSource, segment, way }: ExactVerdict): number {
+function shapeOf(command: VerdictCommand, { from, source, tunnelSource, segment, way, edition }: ExactVerdict): number {
   const bits = [
     command === "add",
     ipFamily(source) === 4,
@@ -100,7 +101,7 @@ function shapeOf(command: VerdictCommand, { from, source, tunnelSource, segment,
     way.reg4 === unset,
     way.reg4 === narrowBit,
   ];
-  return bits.reduce((shape, bit) => shape * 2 + Number(bit), way.code * 8 + sourceClass[from]);
+  return bits.reduce((shape, bit) => shape * 2 + Number(bit), (edition * 8 + way.code) * 8 + sourceClass[from]);
 }
 
 function templateOf(command: VerdictCommand, verdict: ExactVerdict, flowOf: (verdict: ExactVerdict) => Flow): Template {

@@ -15,6 +15,7 @@ import { destinationIn, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables } from "../pipeline.ts";
 import { flowKey } from "../reconcile.ts";
 import {
+  editionOf,
   hasStanding,
   narrowBit,
   sourceClass,
@@ -25,7 +26,7 @@ import {
   type WayRegisters,
 } from "../registers.ts";
 import { standing } from "../tracking.ts";
-import { guardedEntries, type GuardedEntry, type GuardLabel } from "./guarded.ts";
+import { guardedEntries, type GuardedEntry, type VerdictMarks } from "./guarded.ts";
 import { exactVerdictFrame, type ExactVerdict, type VerdictCommand } from "./verdict-frame.ts";
 
 export type Settled = Exclude<Decision, { verdict: "hold" }>;
@@ -73,26 +74,26 @@ export function verdictTable(from: SourceClass): "egress" | "ingress" {
  * The entries of a verdict: one, or a few when it has a guard.
  * @param question how its packets come in: the class, the tunnel's far end, the wire
  * @param id number of the verdict in the agent's table; it goes into the cookie
- * @param label what connections of the verdict are labelled with
+ * @param marks what tells them from those of another verdict about the same packets
  */
-export function verdictFlows(decision: Settled, question: CameBy, id: number, label: GuardLabel): Flow[] {
-  return verdictEntries(decision, question, id, label).map(({ flow }) => flow);
+export function verdictFlows(decision: Settled, question: CameBy, id: number, marks: VerdictMarks): Flow[] {
+  return verdictEntries(decision, question, id, marks).map(({ flow }) => flow);
 }
 
 /** As {@link verdictFlows}, with what the counters of each tell. */
-export function verdictEntries(decision: Settled, question: CameBy, id: number, label: GuardLabel): GuardedEntry[] {
+export function verdictEntries(decision: Settled, question: CameBy, id: number, marks: VerdictMarks): GuardedEntry[] {
   if (decision.verdict === "deny" || decision.guard === undefined) {
-    return [{ flow: verdictFlow(decision, question, id) }];
+    return [{ flow: verdictFlow(decision, question, id, marks.edition) }];
   }
   const way = wayOf(decision);
   const place = {
     table: verdictTable(question.from),
     priority: isExact(decision.cube) ? exactPriority : widePriority,
     match: matchOf(question, decision.cube),
-    way: wayActions(way),
+    way: wayActions(way, marks.edition),
     goto: way.reg4 === narrowBit ? ("fit" as const) : ("forward" as const),
   };
-  return guardedEntries(place, decision.guard, id, label);
+  return guardedEntries(place, decision.guard, id, marks);
 }
 
 /**
@@ -100,21 +101,21 @@ export function verdictEntries(decision: Settled, question: CameBy, id: number, 
  * @param question how its packets come in: the class, the tunnel's far end, the wire
  * @param id number of the verdict in the agent's table; it goes into the cookie
  */
-export function verdictFlow(decision: Settled, question: CameBy, id: number): Flow {
+export function verdictFlow(decision: Settled, question: CameBy, id: number, edition: number): Flow {
   const priority = isExact(decision.cube) ? exactPriority : widePriority;
-  return entry(priority, question, decision.cube, wayOf(decision), encodeCookie(kindOf(decision), id));
+  return entry(priority, question, decision.cube, wayOf(decision), encodeCookie(kindOf(decision), id), edition);
 }
 
 /** How packets come in: what an entry must match besides their addresses. */
 type CameBy = Pick<Question, "from" | "tunnelSource" | "segment">;
 
 function exactVerdictFlow(verdict: ExactVerdict): Flow {
-  const { source, destination, way, kind, id } = verdict;
+  const { source, destination, way, kind, id, edition } = verdict;
   const cube = { source: hostPrefix(source), destination: hostPrefix(destination) };
-  return entry(exactPriority, verdict, cube, way, encodeCookie(kind, id));
+  return entry(exactPriority, verdict, cube, way, encodeCookie(kind, id), edition);
 }
 
-function entry(priority: number, cameBy: CameBy, cube: Cube, way: WayRegisters, cookie: bigint): Flow {
+function entry(priority: number, cameBy: CameBy, cube: Cube, way: WayRegisters, cookie: bigint, edition: number): Flow {
   // A refusal holds whatever conntrack knows; what passes without a guard passes untracked only.
   const tracking = way.code === verdictCode.deny ? [] : [hasStanding("untracked")];
   return defineFlow({
@@ -122,7 +123,7 @@ function entry(priority: number, cameBy: CameBy, cube: Cube, way: WayRegisters, 
     priority,
     cookie,
     match: [...matchOf(cameBy, cube), ...tracking],
-    actions: wayActions(way),
+    actions: wayActions(way, edition),
     goto: way.reg4 === narrowBit ? "fit" : "forward",
   });
 }
@@ -166,17 +167,31 @@ export function flowModOf(command: VerdictCommand, flow: Flow): VerdictMod {
 }
 
 /** The flow-mod about the one entry of a verdict without a guard. */
-export function flowModFor(command: VerdictCommand, question: Question, decision: Settled, id: number): VerdictMod {
-  const flow = (): Flow => verdictFlow(decision, question, id);
+export function flowModFor(
+  command: VerdictCommand,
+  question: Question,
+  decision: Settled,
+  id: number,
+  edition: number,
+): VerdictMod {
+  const flow = (): Flow => verdictFlow(decision, question, id, edition);
   return {
-    frame: isExact(decision.cube) ? exactFrame(command, question, decision, id) : flowModFrame(command, flow(), 0),
+    frame: isExact(decision.cube)
+      ? exactFrame(command, question, decision, id, edition)
+      : flowModFrame(command, flow(), 0),
     get key() {
       return flowKey(flow());
     },
   };
 }
 
-function exactFrame(command: VerdictCommand, question: Question, decision: Settled, id: number): Buffer {
+function exactFrame(
+  command: VerdictCommand,
+  question: Question,
+  decision: Settled,
+  id: number,
+  edition: number,
+): Buffer {
   const { source, destination } = decision.cube;
   return exactVerdictFrame(
     command,
@@ -187,6 +202,7 @@ function exactFrame(command: VerdictCommand, question: Question, decision: Settl
       way: wayOf(decision),
       kind: kindOf(decision),
       id,
+      edition,
     },
     exactVerdictFlow,
   );
@@ -202,7 +218,9 @@ export function isGuardedFlow(flow: Flow): boolean {
  * Reads a verdict without a guard back out of an entry of the switch. Undefined when the entry is not one that
  * {@link verdictFlows} of this format writes for such a verdict.
  */
-export function verdictFromFlow(installed: Flow): { id: number; question: Question; decision: Settled } | undefined {
+export function verdictFromFlow(
+  installed: Flow,
+): { id: number; question: Question; decision: Settled; edition: number } | undefined {
   const flow = canonicalFlow(installed);
   const cookie = decodeCookie(flow.cookie);
   if (cookie === undefined || !isVerdictKind(cookie.kind)) return undefined;
@@ -232,6 +250,7 @@ export function verdictFromFlow(installed: Flow): { id: number; question: Questi
   } as const;
   return {
     id: cookie.id,
+    edition: editionIn(flow),
     question: {
       from,
       source: source.address,
@@ -264,6 +283,11 @@ function wayFromRegisters(code: number, registers: ReadonlyMap<string, bigint>):
     default:
       return undefined;
   }
+}
+
+function editionIn(flow: Flow): number {
+  const actions = flow.instructions.flatMap((each) => (each.type === "apply_actions" ? each.actions : []));
+  return actions.map(editionOf).find((edition) => edition !== undefined) ?? 0;
 }
 
 function loadedRegisters(flow: Flow): Map<string, bigint> {
