@@ -38,7 +38,7 @@ const registers = [
   ],
   ["reg9[0]", "the packet has been to the agent: a refused answer cannot make it go round"],
   [
-    "pkt_mark[24..30]",
+    "pkt_mark[24..31]",
     "nought; which of these bits is written tells flows of different verdicts apart (docs/design/0002)",
   ],
   ["reg9[1]", "the packet is larger than its way takes"],
@@ -65,7 +65,7 @@ function render(): string {
     "classify -> spoof-guard -> track -> dispatch -> egress -> forward -> deliver   (from a pod)",
     "classify -> track -> dispatch -> egress -> forward -> deliver                  (from the node)",
     "classify -> track -> dispatch -> ingress -> forward -> deliver                 (from the tunnel, or a wire)",
-    "track -> conntrack -> known -> dispatch                                        (from or to an isolated pod)",
+    "track -> conntrack -> known -> label -> dispatch                               (from or to an isolated pod)",
     "egress -> fit -> too-large -> forward                     (from a pod on a wire to one of an overlay)",
     "egress or ingress -> the agent -> commit -> fit -> forward   (without an entry)",
     "```",

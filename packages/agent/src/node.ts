@@ -30,6 +30,7 @@ import { Membership } from "./membership.ts";
 import { Forgeries } from "./forgeries.ts";
 import { NoiseWatch } from "./noise.ts";
 import { ageEntries } from "./reactor/aging.ts";
+import { GatheredChanges } from "./reactor/gathered-changes.ts";
 import { Reactor } from "./reactor/reactor.ts";
 import { BridgeSession } from "./switch/bridge-session.ts";
 import { monitoredTables, type SwitchTables } from "./switch/database.ts";
@@ -150,7 +151,8 @@ export class FabricNode {
         .catch((error: unknown) => logger.warn({ err: error }, "entries of a pod not replaced yet"));
       this.#convergence.soon();
     });
-    this.#view.onChange((keys) => this.#reactor.factsChanged(keys));
+    const changes = new GatheredChanges((keys) => this.#reactor.factsChanged(keys));
+    this.#view.onChange((keys) => changes.add(keys));
     this.#session = new BridgeSession({
       runDirectory: config.ovs.runDirectory,
       bridge: config.ovs.bridge,

@@ -1,12 +1,6 @@
 /** What is asked about a packet, and what is answered: the vocabulary of `decide()`. */
 import { formatCidr, ipFamily, type Cidr, type Ip, type Mac } from "@beyondfabric/packet";
-import {
-  includesOpenings,
-  sameOpenings,
-  type Direction,
-  type DirectionVerdict,
-  type Openings,
-} from "@beyondfabric/policy";
+import { sameOpenings, type Direction, type DirectionVerdict, type Openings } from "@beyondfabric/policy";
 import { sameRules } from "./rule-groups.ts";
 import type { FactKey } from "./facts.ts";
 import type { Segment, SourceClass } from "./registers.ts";
@@ -133,12 +127,6 @@ function sameWay(a: Way, b: Way): boolean {
 export function sameGuard(a: Guard | undefined, b: Guard | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
   return sameOpenings(a.openings, b.openings);
-}
-
-/** Whether a connection that `before` let in may go on without being judged again: `after` lets it pass too. */
-export function stillPasses(before: Guard | undefined, after: Guard | undefined): boolean {
-  if (before === undefined || after === undefined) return before === after;
-  return includesOpenings(after.openings, before.openings);
 }
 
 /** Whether connections are counted for the same rules. */

@@ -1,4 +1,5 @@
 /** The datapath of a node: pipeline, decision, entries. Pure: bytes and facts in, bytes and verdicts out. */
+export { BoundedMap } from "./bounded-map.ts";
 export {
   bucketSelector,
   cookieBuckets,
@@ -97,7 +98,7 @@ export {
   editions,
 } from "./registers.ts";
 export type { Counted, VerdictMarks } from "./features/guarded.ts";
-export { groupOf, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
+export { groupOf, nextRuleGroups, noRuleGroups, type RuleGroup, type RuleGroups } from "./rule-groups.ts";
 export { VerdictTable, type Verdict } from "./verdict-table.ts";
 export {
   labelOf,

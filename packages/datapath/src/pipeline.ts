@@ -31,6 +31,7 @@ export type TableName =
   | "bridge"
   | "track"
   | "known"
+  | "label"
   | "dispatch"
   | "egress"
   | "ingress"
@@ -43,7 +44,7 @@ export type TableName =
 const addressMatches = ["eth_type", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst"] as const;
 
 /** Fields that a miss or a verdict loads, in either of the two tables where verdicts are found. */
-const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg9", "ct_label", "pkt_mark"] as const;
+const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg9", "pkt_mark"] as const;
 
 /** What tells entries about tracked packets from the others, and one connection from another. */
 const trackingMatches = ["reg8", "ct_state", "ct_nw_proto", "ct_tp_dst", "ip_frag"] as const;
@@ -189,6 +190,17 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
     lifetime: "on demand",
     matches: ["ct_state", "ct_label", "eth_type", "ip_proto", "tcp_flags"],
     sets: ["reg8"],
+    next: ["label", "dispatch"],
+    outputs: false,
+    miss: "dropped",
+  },
+  label: {
+    id: 43,
+    purpose:
+      "Tells first packets under which verdict's label their connection is remembered, should one of the pair's openings let them pass.",
+    lifetime: "on demand",
+    matches: ["reg0", "reg1", "tun_src", ...addressMatches],
+    sets: ["reg6", "reg7", "pkt_mark"],
     next: ["dispatch"],
     outputs: false,
     miss: "dropped",
@@ -228,7 +240,7 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   commit: {
     id: 63,
     purpose:
-      "Remembers the connection of a packet that the agent let pass, under the label of its verdict. Packets that met an entry do not come here.",
+      "Remembers the connection of a first packet that an opening let pass, and of any packet that the agent did, under the label of its verdict.",
     lifetime: "constant",
     matches: ["eth_type", "reg7"],
     sets: ["ct_label"],

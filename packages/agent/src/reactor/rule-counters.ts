@@ -2,10 +2,9 @@
  * What each rule of the policies let pass at the pods of this node since the agent started: connections as they are let in,
  * packets and bytes as the switch counts them. What an entry counted after its last reading goes with it.
  */
-import type { RuleGroups } from "@beyondfabric/datapath";
 import type { RuleReference } from "@beyondfabric/policy";
 
-type Rules = RuleGroups[number];
+type Rules = readonly RuleReference[];
 
 export interface RuleFigures {
   readonly rule: RuleReference;

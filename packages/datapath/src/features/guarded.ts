@@ -9,9 +9,9 @@ import { isClosed, protocols, type Protocol, type RuleReference } from "@beyondf
 import { encodeCookie } from "../cookie.ts";
 import type { Decision, Guard } from "../decision.ts";
 import { defineFlow, type TableName } from "../pipeline.ts";
-import { hasStanding, load, lookAtMark, verdictCode } from "../registers.ts";
-import { groupOf, type RuleGroups } from "../rule-groups.ts";
-import { commitAction, labelFlow, validConnection } from "./tracking.ts";
+import { hasStanding, load, loadOpener, lookAtMark, verdictCode } from "../registers.ts";
+import { groupOf, tooManyRuleGroups, type RuleGroups } from "../rule-groups.ts";
+import { firstPacketLabel, labelFlow, validConnection } from "./tracking.ts";
 
 export type Guarded = Extract<Decision, { verdict: "allow" }> & { readonly guard: Guard };
 
@@ -21,7 +21,7 @@ export interface GuardedPlace {
   readonly priority: number;
   readonly match: Match;
   readonly way: readonly Action[];
-  /** Where a packet goes on that passes. */
+  /** Where a packet goes on that passes and is remembered already. */
   readonly goto: Extract<TableName, "fit" | "forward">;
 }
 
@@ -66,19 +66,39 @@ export function guardedEntries(
   place: GuardedPlace,
   { openings }: Guard,
   id: number,
-  { label, groups }: Omit<VerdictMarks, "edition">,
+  { edition, label, groups }: VerdictMarks,
 ): GuardedEntry[] {
   const { table, priority, match, way, goto } = place;
   const passes = encodeCookie("verdict", id);
   const permitted: Match = [...match, hasStanding("permitted")];
   const entries: GuardedEntry[] = [
-    { flow: defineFlow({ table, priority, cookie: passes, match: permitted, actions: way, goto }) },
+    {
+      flow: defineFlow({
+        table,
+        priority,
+        cookie: passes,
+        match: permitted,
+        actions: [lookAtMark("pass", edition), ...way],
+        goto,
+      }),
+    },
   ];
-  if (!isClosed(openings)) entries.push(...labelEntries(label, groups, passes));
+  if (!isClosed(openings)) {
+    entries.push(...labelEntries(label, groups, passes));
+    entries.push({ flow: firstPacketLabel({ priority, match }, label, edition, passes) });
+  }
   const first: Match = [...match, hasStanding("fresh")];
   const opening = (where: Match, above: number, rules: readonly RuleReference[]): GuardedEntry => {
-    const actions = [commitAction(label, groupOf(groups, rules)), ...way];
-    const flow = defineFlow({ table, priority: priority + above, cookie: passes, match: where, actions, goto });
+    const group = groupOf(groups, rules);
+    const actions = [lookAtMark("open", group), loadOpener("tracked", group), ...way];
+    const flow = defineFlow({
+      table,
+      priority: priority + above,
+      cookie: passes,
+      match: where,
+      actions,
+      goto: "commit",
+    });
     return rules.length === 0 ? { flow } : { flow, counted: { rules, what: "sessions" } };
   };
   if (openings.kind === "everything") return [...entries, opening(first, 0, openings.rules)];
@@ -113,21 +133,14 @@ export function guardedEntries(
   return entries;
 }
 
-/**
- * More sets of rules than this are not counted apart for one pair: each would be an entry, written anew with every change
- * of what the pair may use.
- */
-const maxCountedGroups = 8;
-
-/** One by which all connections of the verdict pass; with several groups of rules one above it for each, to count them. */
+/** One for each group of rules whose connections pass; one for all where they are too many. */
 function labelEntries(label: bigint, groups: RuleGroups, cookie: bigint): GuardedEntry[] {
-  const traffic = (rules: readonly RuleReference[]): Pick<GuardedEntry, "counted"> => ({
-    counted: { rules, what: "traffic" },
+  if (groups === tooManyRuleGroups) return [{ flow: labelFlow(label, cookie) }];
+  return groups.flatMap(({ rules, holds }, group): GuardedEntry[] => {
+    if (!holds) return [];
+    const flow = labelFlow(label, cookie, group);
+    return [rules.length === 0 ? { flow } : { flow, counted: { rules, what: "traffic" } }];
   });
-  const everything = { flow: labelFlow(label, cookie) };
-  if (groups.length === 1) return [{ ...everything, ...traffic(groups[0]!) }];
-  if (groups.length === 0 || groups.length > maxCountedGroups) return [everything];
-  return [...groups.map((rules, group) => ({ flow: labelFlow(label, cookie, group), ...traffic(rules) })), everything];
 }
 
 /** A range of ports as values with masks: at most 30 of them. */

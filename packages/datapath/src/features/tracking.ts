@@ -5,8 +5,8 @@ import { encodeCookie } from "../cookie.ts";
 import type { LocalPort } from "../facts.ts";
 import { destinationIn, ethType, etherType, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables, type FlowDefinition } from "../pipeline.ts";
-import { load, lookAtMark, slice, sourceClass } from "../registers.ts";
-import { labelGroupMask, labelGroupShift, labelMask, labelTail } from "../tracking.ts";
+import { load, loadLabel, lookAtMark, slice, sourceClass } from "../registers.ts";
+import { labelGroupMask, labelGroupShift, labelMask } from "../tracking.ts";
 import { originator, policyZone, standing, type Standing } from "../tracking.ts";
 
 /** Bits of `ct_state` (ovs-fields(7)). */
@@ -38,7 +38,7 @@ function knownFlows(): Flow[] {
   ];
   const invalid = ctState.invalid | ctState.tracked;
   const known = (priority: number, match: Match, name: Standing): Flow =>
-    base({ table: "known", priority, match, actions: [stands(name)], goto: "dispatch" });
+    base({ table: "known", priority, match, actions: [stands(name)], goto: name === "fresh" ? "label" : "dispatch" });
   const flows = [
     base({ table: "known", priority: 300, match: [{ field: "ct_state", value: invalid, mask: invalid }], actions: [] }),
     known(90, fresh, "fresh"),
@@ -64,13 +64,14 @@ function dispatchFlows(): Flow[] {
     });
   return [
     base({ table: "track", priority: 0, match: [], actions: [], goto: "dispatch" }),
+    base({ table: "label", priority: 0, match: [], actions: [], goto: "dispatch" }),
     arrives("tunnel"),
     arrives("uplink"),
     base({ table: "dispatch", priority: 0, match: [], actions: [], goto: "egress" }),
   ];
 }
 
-/** For packets that the agent resumes: it says in reg6 and reg7 what shall be remembered. */
+/** For first packets that an entry or the agent lets pass: reg6 and reg7 say what shall be remembered. */
 function commitFlows(): Flow[] {
   const flows = [base({ table: "commit", priority: 0, match: [], actions: [], goto: "fit" })];
   const remember: Action = {
@@ -127,12 +128,16 @@ export function labelFlow(label: bigint, cookie: bigint, group?: number): Flow {
   });
 }
 
-/** What an entry does to remember the connection of a first packet under a verdict's label. */
-export function commitAction(label: bigint, group: number): Action {
-  return {
-    type: "ct",
-    commit: true,
-    zone: policyZone,
-    actions: [{ type: "set_field", field: "ct_label", value: label | (BigInt(labelTail("tracked", group)) << 64n) }],
-  };
+/**
+ * What first packets of a pair are remembered under if one of its openings lets them pass. It stands apart from the openings, so
+ * that a new label is one entry, however many they are.
+ */
+export function firstPacketLabel(
+  { priority, match }: { readonly priority: number; readonly match: Match },
+  label: bigint,
+  edition: number,
+  cookie: bigint,
+): Flow {
+  const actions = [lookAtMark("pass", edition), ...loadLabel(label)];
+  return defineFlow({ table: "label", priority, cookie, match, actions, goto: "dispatch" });
 }

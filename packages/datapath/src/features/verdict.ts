@@ -16,6 +16,7 @@ import { defineFlow, tables } from "../pipeline.ts";
 import { flowKey } from "../reconcile.ts";
 import {
   editionOf,
+  lookAtMark,
   hasStanding,
   narrowBit,
   sourceClass,
@@ -90,7 +91,7 @@ export function verdictEntries(decision: Settled, question: CameBy, id: number, 
     table: verdictTable(question.from),
     priority: isExact(decision.cube) ? exactPriority : widePriority,
     match: matchOf(question, decision.cube),
-    way: wayActions(way, marks.edition),
+    way: wayActions(way),
     goto: way.reg4 === narrowBit ? ("fit" as const) : ("forward" as const),
   };
   return guardedEntries(place, decision.guard, id, marks);
@@ -123,7 +124,7 @@ function entry(priority: number, cameBy: CameBy, cube: Cube, way: WayRegisters, 
     priority,
     cookie,
     match: [...matchOf(cameBy, cube), ...tracking],
-    actions: wayActions(way, edition),
+    actions: [way.code === verdictCode.deny ? lookAtMark("refuse") : lookAtMark("pass", edition), ...wayActions(way)],
     goto: way.reg4 === narrowBit ? "fit" : "forward",
   });
 }
@@ -210,7 +211,7 @@ function exactFrame(
 
 /** Whether an entry is one of a verdict with a guard: it says too little to read the verdict back from it. */
 export function isGuardedFlow(flow: Flow): boolean {
-  if (flow.table === tables.known.id) return true;
+  if (flow.table === tables.known.id || flow.table === tables.label.id) return true;
   return flow.match.some((field) => field.field === "reg8" && field.value !== BigInt(standing.untracked));
 }
 
