@@ -15,7 +15,6 @@ import {
   commitPatch,
   cookieBuckets,
   decide,
-  decodeCookie,
   flowKey,
   flowModFor,
   flowModOf,
@@ -497,9 +496,10 @@ export class Reactor {
   adopt(flows: Iterable<Flow>): Flow[] {
     const now = this.#now();
     const foreign: Flow[] = [];
+    const current = this.#guardedKeys();
     for (const flow of flows) {
       if (isGuardedFlow(flow)) {
-        if (!this.#isCurrent(flow) && !this.#inherit(flow)) foreign.push(flow);
+        if (!current.has(flowKey(flow)) && !this.#inherit(flow)) foreign.push(flow);
         continue;
       }
       const read = verdictFromFlow(flow);
@@ -541,10 +541,14 @@ export class Reactor {
     return missing;
   }
 
-  /** Whether an entry is one that a verdict of this life has. */
-  #isCurrent(flow: Flow): boolean {
-    const verdict = this.verdicts.get(decodeCookie(flow.cookie)?.id ?? 0);
-    return verdict !== undefined && this.#entriesOf(verdict).some((each) => flowKey(each) === flowKey(flow));
+  /** Of the entries that verdicts of this life have for tracked packets: one of a former life may stand in their place. */
+  #guardedKeys(): Set<string> {
+    const keys = new Set<string>();
+    for (const verdict of this.verdicts.values()) {
+      if (verdict.decision.verdict === "deny" || verdict.decision.guard === undefined) continue;
+      for (const flow of this.#entriesOf(verdict)) keys.add(flowKey(flow));
+    }
+    return keys;
   }
 
   /** While the facts are not complete, what a former life let pass goes on; it is not known why it did. */
@@ -557,8 +561,9 @@ export class Reactor {
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
   revalidateAll(): void {
     if (this.#facts.complete) {
+      const current = this.#guardedKeys();
       this.#delete(
-        [...this.#inherited.values()].filter((flow) => !this.#isCurrent(flow)),
+        [...this.#inherited.values()].filter((flow) => !current.has(flowKey(flow))),
         "revocation",
       );
       this.#inherited.clear();

@@ -212,7 +212,9 @@ function exactFrame(
 /** Whether an entry is one of a verdict with a guard: it says too little to read the verdict back from it. */
 export function isGuardedFlow(flow: Flow): boolean {
   if (flow.table === tables.known.id || flow.table === tables.label.id) return true;
-  return flow.match.some((field) => field.field === "reg8" && field.value !== BigInt(standing.untracked));
+  // A switch reports registers in pairs.
+  const { match } = canonicalFlow(flow);
+  return match.some((field) => field.field === "reg8" && field.value !== BigInt(standing.untracked));
 }
 
 /**

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { canonicalFlow, formatFlow, packetInView, resumeFrame } from "@beyondfabric/openflow";
+import { canonicalFlow, formatFlow, packetInView, resumeFrame, type Flow } from "@beyondfabric/openflow";
 import {
   buildEthernet,
   buildGratuitousArp,
@@ -23,6 +23,7 @@ import {
   isAnnouncement,
   forgeryOf,
   isForgery,
+  isGuardedFlow,
   isTooLarge,
   missPort,
   neighbourMeter,
@@ -78,6 +79,18 @@ test("the switch holds exactly the entries that the document shows", async () =>
   );
   const document = readFileSync(join(import.meta.dirname, "../../../../docs/pipeline.md"), "utf8").split("\n");
   for (const line of dumped) assert.ok(document.includes(line), line);
+});
+
+test("entries of verdicts with a guard are told from others as the switch reports them", async () => {
+  const parts = await connection.multipart({ kind: "flow_desc", match: [] });
+  const told = (flows: readonly Flow[]): string[] =>
+    flows
+      .filter((flow) => isGuardedFlow(flow))
+      .map((flow) => formatFlow(canonicalFlow(flow)))
+      .sort();
+  const guarded = told(exampleFlows());
+  assert.ok(guarded.some((line) => line.includes("table=60,")));
+  assert.deepStrictEqual(told(parts.flatMap((part) => part.entries.map(({ flow }) => flow))), guarded);
 });
 
 async function trace(packet: string): Promise<{ text: string; actions: string }> {
