@@ -8,6 +8,7 @@ import {
   segmentOf,
   verdictFlow,
   verdictFlows,
+  type AssociationEnd,
   type Guard,
   type Settled,
 } from "@beyondfabric/datapath";
@@ -127,7 +128,19 @@ export function exampleFlows(): Flow[] {
   ];
   const open80: Guard = {
     judged: [],
-    openings: { kind: "ports", TCP: [{ first: 80, last: 80, rules: [] }], UDP: [], SCTP: [] },
+    openings: {
+      kind: "ports",
+      TCP: [{ first: 80, last: 80, rules: [] }],
+      UDP: [],
+      SCTP: [{ first: 2905, last: 2905, rules: [] }],
+    },
+  };
+  const association: AssociationEnd = {
+    direction: "there",
+    source: "10.244.2.7",
+    destination: "10.244.1.6",
+    sourcePort: 40_000,
+    destinationPort: 2905,
   };
   const guarded = verdictFlows(
     {
@@ -139,7 +152,7 @@ export function exampleFlows(): Flow[] {
     },
     { from: "tunnel", tunnelSource: "10.10.0.12" },
     9,
-    { edition: 0, label: labelOf(life, 9), groups: noRuleGroups },
+    { edition: 0, label: labelOf(life, 9), groups: noRuleGroups, associations: [association] },
   );
   return [...base, ...announcementFlows(wire, [101], true), ...pod, ...host, ...isolated, ...verdicts, ...guarded];
 }

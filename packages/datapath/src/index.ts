@@ -57,8 +57,10 @@ export {
   type UplinkFacts,
   type UplinkMember,
 } from "./features/uplink.ts";
+export { associationFromFlow, type AssociationEnd } from "./features/association.ts";
 export { portPrefixes } from "./features/guarded.ts";
 export {
+  associationEntry,
   flowModFor,
   flowModOf,
   isGuardedFlow,
@@ -111,6 +113,7 @@ export {
   type Standing,
 } from "./tracking.ts";
 export {
+  judgeAssociation,
   judgePacket,
   type Connection,
   type Judgement,

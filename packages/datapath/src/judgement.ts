@@ -3,8 +3,8 @@
  * says which connection this is, and who opened it decides which of the pair's two directions is asked. Pure.
  */
 import { ipProtocol, type Ip } from "@beyondfabric/packet";
-import { isClosed, passingRules, type Openings, type RuleReference } from "@beyondfabric/policy";
-import type { Decision, JudgedDirection } from "./decision.ts";
+import { isClosed, passingRules, type Openings, type PacketFacts, type RuleReference } from "@beyondfabric/policy";
+import type { Decision, Guard, JudgedDirection } from "./decision.ts";
 import type { Originator, Standing } from "./tracking.ts";
 
 /** A connection in the direction in which conntrack took it up. */
@@ -119,6 +119,23 @@ function judgeDirection(packet: TrackedPacket, direction: PairDirection, decisio
     if (packet.isRelated) return { passes: true, rules };
     return { passes: true, rules, remember: { direction, originator: isTracked ? "tracked" : "other" } };
   }
-  const closed = decision.guard.judged.find(({ verdict }) => passingRules(verdict.openings, facts) === undefined);
+  return refusal(decision.guard, facts);
+}
+
+/**
+ * Judges an association of SCTP whose ports conntrack does not tell.
+ * @param there the decision about the direction of the INIT that opened it
+ * @param destinationPort where that went to
+ */
+export function judgeAssociation(there: Decision, destinationPort: number): Judgement {
+  if (there.verdict !== "allow") return { passes: false };
+  if (there.guard === undefined) return { passes: true, rules: [] };
+  const facts = { protocol: ipProtocol.sctp, destinationPort };
+  const rules = passingRules(there.guard.openings, facts);
+  return rules === undefined ? refusal(there.guard, facts) : { passes: true, rules };
+}
+
+function refusal({ judged }: Guard, facts: PacketFacts): Extract<Judgement, { passes: false }> {
+  const closed = judged.find(({ verdict }) => passingRules(verdict.openings, facts) === undefined);
   return { passes: false, ...(closed === undefined ? {} : { closed }) };
 }

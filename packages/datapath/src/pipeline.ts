@@ -47,7 +47,16 @@ const addressMatches = ["eth_type", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst"] 
 const verdictSets = ["reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "reg9", "pkt_mark"] as const;
 
 /** What tells entries about tracked packets from the others, and one connection from another. */
-const trackingMatches = ["reg8", "ct_state", "ct_nw_proto", "ct_tp_dst", "ip_frag"] as const;
+const trackingMatches = [
+  "reg8",
+  "ct_state",
+  "ct_nw_proto",
+  "ct_tp_dst",
+  "ip_frag",
+  "ip_proto",
+  "sctp_src",
+  "sctp_dst",
+] as const;
 
 export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   classify: {
@@ -186,9 +195,9 @@ export const tables: Readonly<Record<TableName, TableDeclaration>> = {
   known: {
     id: 42,
     purpose:
-      "Says what conntrack knows of a tracked packet: a connection passes by the label of the verdict that let it in, for as long as that verdict holds. First packets are judged by the pair's entries, and what is neither by the agent.",
+      "Says what conntrack knows of a tracked packet: a connection passes by the label of the verdict that let it in, for as long as that verdict holds. First packets are judged by the pair's entries, and what is neither by the agent. SCTP whose ports conntrack does not tell (the userspace datapath) is judged by the entries of its association.",
     lifetime: "on demand",
-    matches: ["ct_state", "ct_label", "eth_type", "ip_proto", "tcp_flags"],
+    matches: ["ct_state", "ct_label", "ct_nw_proto", "ct_tp_dst", "eth_type", "ip_proto", "ip_frag", "tcp_flags"],
     sets: ["reg8"],
     next: ["label", "dispatch"],
     outputs: false,

@@ -11,6 +11,7 @@ import type { FactKey } from "./facts.ts";
 import { nextRuleGroups, noRuleGroups, tooManyRuleGroups, type RuleGroups } from "./rule-groups.ts";
 import { editions, type WayRegisters } from "./registers.ts";
 import { wayOf, type Settled } from "./features/verdict.ts";
+import type { AssociationEnd } from "./features/association.ts";
 
 export interface Verdict {
   readonly id: number;
@@ -34,6 +35,8 @@ export interface Verdict {
   bytes: bigint;
   /** Packets that its guard refused. */
   refused: bigint;
+  /** What of associations of SCTP takes its way, where conntrack tells no ports of them. */
+  associations: Set<AssociationEnd> | undefined;
 }
 
 /** Verdicts that went longer ago have left no flow in the datapath. */
@@ -94,6 +97,7 @@ export class VerdictTable {
       packets: 0n,
       bytes: 0n,
       refused: 0n,
+      associations: undefined,
       label: this.#drawLabel(),
       groups: groupsOf(decision),
       edition: adopted?.edition ?? (gone === undefined ? 0 : nextEdition(gone)),

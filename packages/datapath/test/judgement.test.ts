@@ -1,8 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ipProtocol, parseCidr } from "@beyondfabric/packet";
-import type { Openings } from "@beyondfabric/policy";
-import { judgePacket, type Decision, type Judgement, type ListeningEnd, type TrackedPacket } from "../src/index.ts";
+import type { DirectionVerdict, Openings } from "@beyondfabric/policy";
+import {
+  judgeAssociation,
+  judgePacket,
+  type Decision,
+  type Guard,
+  type Judgement,
+  type ListeningEnd,
+  type TrackedPacket,
+} from "../src/index.ts";
 
 const client = "10.244.1.5";
 const server = "10.244.1.6";
@@ -145,5 +153,36 @@ describe("a packet that no entry judged", () => {
   it("passes where tracking has ended for the pair", () => {
     const { guard: _, ...untracked } = everything as Extract<Decision, { verdict: "allow" }>;
     assert.equal(judge(packet("fresh", client, opened), untracked), "passes");
+  });
+});
+
+describe("an association of SCTP whose ports conntrack does not tell", () => {
+  const sctp9: Openings = {
+    kind: "ports",
+    TCP: [{ first: 80, last: 80, rules: [] }],
+    UDP: [],
+    SCTP: [{ first: 9, last: 9, rules: [] }],
+  };
+
+  it("passes by the port that its INIT went to, and by no port of another protocol", () => {
+    assert.equal(said(judgeAssociation(decision(sctp9), 9)), "passes");
+    assert.equal(said(judgeAssociation(decision(sctp9), 80)), "closed");
+    assert.equal(said(judgeAssociation(everything, 80)), "passes");
+    assert.equal(said(judgeAssociation(nothing, 9)), "closed");
+    assert.equal(said(judgeAssociation(refused, 9)), "closed");
+  });
+
+  it("names the end at which it is closed", () => {
+    const verdict = (openings: Openings): DirectionVerdict => ({ openings, isolation: undefined }) as never;
+    const guard: Guard = {
+      openings: sctp9,
+      judged: [
+        { direction: "egress", pod: "shop/client", verdict: verdict({ kind: "everything", rules: [] }) },
+        { direction: "ingress", pod: "shop/server", verdict: verdict(sctp9) },
+      ],
+    };
+    const judgement = judgeAssociation({ ...everything, guard } as Decision, 10);
+    assert.ok(!judgement.passes);
+    assert.equal(judgement.closed?.pod, "shop/server");
   });
 });

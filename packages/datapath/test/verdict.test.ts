@@ -4,10 +4,13 @@ import * as fc from "fast-check";
 import { canonicalFlow, decodeMessage, flowModFrame, type Flow } from "@beyondfabric/openflow";
 import { formatCidr, parseCidr } from "@beyondfabric/packet";
 import {
+  associationEntry,
+  associationFromFlow,
   encodeCookie,
   flowKey,
   flowModFor,
   editions,
+  isGuardedFlow,
   sameVerdict,
   verdictFlow,
   verdictFromFlow,
@@ -45,6 +48,35 @@ describe("a verdict", () => {
         assert.equal(flowKey(message.flow), key);
         readBack(answered, id, edition, message.flow);
       }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("has its associations read back from their entries, and each is told apart", () => {
+    const anyPort = fc.integer({ min: 1, max: 0xffff });
+    const anyDirection = fc.constantFrom("there" as const, "back" as const);
+    fc.assert(
+      fc.property(
+        anyAnswered,
+        anyId,
+        anyPort,
+        anyPort,
+        anyDirection,
+        (answered, id, sourcePort, destinationPort, direction) => {
+          const { question, decision } = answered;
+          fc.pre(decision.verdict === "allow");
+          const { source, destination } = question;
+          const end = { direction, source, destination, sourcePort, destinationPort };
+          const flow = associationEntry(decision, question, id, 1, end);
+          for (const each of [flow, canonicalFlow(flow)]) {
+            assert.ok(isGuardedFlow(each));
+            assert.deepEqual(associationFromFlow(each), { question, end });
+          }
+          const other = { ...end, direction: direction === "there" ? ("back" as const) : ("there" as const) };
+          assert.notEqual(flowKey(associationEntry(decision, question, id, 1, other)), flowKey(flow));
+          assert.equal(associationFromFlow(flowOf(answered, id)), undefined);
+        },
+      ),
       { numRuns: 300 },
     );
   });

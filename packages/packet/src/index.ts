@@ -33,6 +33,8 @@ export { PrefixMap } from "./prefix-map.ts";
 export type { PrefixEntry } from "./prefix-map.ts";
 export { arpOperation, etherType, icmpType, icmpv6Type, ipProtocol, tcpFlag } from "./protocol.ts";
 export { parsePacket } from "./parse.ts";
+export { buildSctp, opensAssociation, sctpChunk } from "./sctp.ts";
+export type { SctpOptions } from "./sctp.ts";
 export { buildTooBig } from "./too-big.ts";
 export type { TooBigOptions } from "./too-big.ts";
 export type { Packet } from "./parse.ts";

@@ -9,7 +9,15 @@ import {
   type TrackedPacket,
 } from "@beyondfabric/datapath";
 import type { PacketInView } from "@beyondfabric/openflow";
-import { ipFromBytes, ipProtocol, parsePacket, tcpFlag, type Ip, type Packet } from "@beyondfabric/packet";
+import {
+  ipFromBytes,
+  ipProtocol,
+  opensAssociation,
+  parsePacket,
+  tcpFlag,
+  type Ip,
+  type Packet,
+} from "@beyondfabric/packet";
 
 /** The question that the answer to a packet will be; undefined when no answer can come. */
 export function answerTo(question: Question, decision: Settled): Question | undefined {
@@ -88,6 +96,23 @@ export function trackedPacketOf(view: PacketInView, source: Ip): TrackedPacket |
     isRelated: conntrack !== undefined && (conntrack.state & ctRelated) !== 0,
     ...(originator === undefined ? {} : { originator }),
   };
+}
+
+/** A packet of SCTP whose ports conntrack does not tell. */
+export interface SctpPacket {
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** Whether it is an INIT. */
+  readonly opens: boolean;
+}
+
+/** Undefined for packets of connections that conntrack tells apart; those without ports of their own are of none. */
+export function sctpPacketOf(view: PacketInView): SctpPacket | undefined {
+  const connection = view.conntrack()?.connection;
+  if (connection?.protocol !== ipProtocol.sctp || connection.destinationPort !== 0) return undefined;
+  const packet = parsePacket(view.packet);
+  const opens = opensAssociation(view.packet, packet);
+  return { sourcePort: Math.max(0, packet.srcPort), destinationPort: Math.max(0, packet.dstPort), opens };
 }
 
 /** Whether a packet is the first of its connection for certain. */

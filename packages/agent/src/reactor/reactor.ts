@@ -50,7 +50,8 @@ import type { FrameSink, ReactorLimits, ReactorOptions, TunnelGate } from "./opt
 import { RuleTally, type Reading } from "./rule-tally.ts";
 import { WriteQueue, type WriteClass } from "./write-queue.ts";
 import { ReactorCounters } from "./counters.ts";
-import { answerTo, questionOf, trackedPacketOf } from "./question.ts";
+import { Associations } from "./associations.ts";
+import { answerTo, questionOf, sctpPacketOf, trackedPacketOf } from "./question.ts";
 
 /** A negative answer is remembered for so long (ms), so that a scan of unknown addresses does not fill the holds. */
 const absentMilliseconds = 1000;
@@ -86,6 +87,7 @@ export class Reactor {
   readonly #tally: RuleTally;
   /** What was written last about verdicts that change often: half of the price of a change is to know what was there. */
   readonly #written = new BoundedMap<Verdict, EntryMods>(writtenCapacity);
+  readonly #associations: Associations;
   /** What packets waited for in vain, and until when nobody waits for it again (ms). */
   readonly #absent = new Map<string, number>();
   #lastAgedBucket = 0;
@@ -106,6 +108,16 @@ export class Reactor {
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
     this.#admission = new Admission(options.limits.entriesPerSecond);
     this.#tally = new RuleTally(this.counters.rules, (verdict) => this.#countingEntriesOf(verdict));
+    this.#associations = new Associations({
+      limits: options.limits,
+      now: options.now,
+      counters: this.counters,
+      decisionAbout: (question) => this.#decisionAbout(question),
+      verdictAbout: (question) => this.#verdictAbout(question),
+      install: (question, decision) => this.#install(question, decision, this.#now()),
+      holds: (verdict) => this.verdicts.get(verdict.id) === verdict,
+      write: (command, key, frame) => this.write(key, frame, command === "add" ? "now" : "behind"),
+    });
     const { sink, limits } = options;
     this.#writes = new WriteQueue(
       (frame) => sink.send(frame),
@@ -184,9 +196,19 @@ export class Reactor {
   }
 
   /** Lets a packet go on as was decided about its pair, and, where a guard says so, about its connection. */
-  #goOn({ question }: HeldPacket, view: PacketInView, decision: Settled): void {
-    if (decision.verdict === "deny" || decision.guard === undefined) this.#resume(view, decision);
-    else this.#judge(question, view, decision);
+  #goOn(packet: HeldPacket, view: PacketInView, decision: Settled): void {
+    if (decision.verdict === "deny" || decision.guard === undefined) {
+      this.#resume(view, decision);
+      return;
+    }
+    const sctp = sctpPacketOf(view);
+    if (sctp === undefined) {
+      this.#judge(packet.question, view, decision);
+      return;
+    }
+    const answer = this.#associations.answer(packet.question, decision, sctp);
+    if (typeof answer === "object") this.#hold(packet, answer.waitingFor);
+    else this.#resume(view, answer === "passes" ? decision : { ...decision, verdict: "deny" });
   }
 
   #judge(question: Question, view: PacketInView, there: Extract<Settled, { verdict: "allow" }>): void {
@@ -249,7 +271,7 @@ export class Reactor {
     }
     this.#install(question, decision, now);
     this.#considerAnswer(question, decision, now);
-    for (const old of this.verdicts.beyond(this.#limits.entries)) {
+    for (const old of this.verdicts.beyond(this.#limits.entries - this.#associations.size)) {
       this.counters.evicted++;
       this.#withdraw(old);
     }
@@ -319,6 +341,7 @@ export class Reactor {
     this.verdicts.remove(verdict);
     this.#written.delete(verdict);
     for (const { key, frame } of this.#mods("delete_strict", verdict)) this.#writes.push(key, frame, "revocation");
+    this.#associations.withdrawn(verdict);
   }
 
   #hold(packet: HeldPacket, waitingFor: string): void {
@@ -336,10 +359,12 @@ export class Reactor {
   /** Facts changed: packets that waited for them go on, and exactly the verdicts that depended on them are taken again. */
   factsChanged(keys: ReadonlySet<FactKey>): void {
     for (const key of keys) if (key.startsWith("address:")) this.#absent.delete(key.slice("address:".length));
+    const lost = this.#lost(keys);
+    this.#associations.lost(lost);
     const concerned =
       keys.has("subnets") || keys.has("tenants") ? new Set(this.verdicts.values()) : this.verdicts.dependingOn(keys);
     for (const verdict of concerned) {
-      if (this.#lostAnEnd(verdict, keys)) {
+      if (lost.has(verdict.question.source) || lost.has(verdict.question.destination)) {
         this.counters.revoked++;
         this.#withdraw(verdict);
       } else {
@@ -354,16 +379,14 @@ export class Reactor {
   }
 
   /**
-   * Whether one of the two addresses that the verdict is about has just lost its holder. Its entry goes, whatever would be
-   * decided now: an entry is written for packets that come, and refusals of an address that is gone are none.
+   * Addresses that have just lost their holder. The entries about them go, whatever would be decided now: an entry is
+   * written for packets that come, and refusals of an address that is gone are none.
    */
-  #lostAnEnd({ question }: Verdict, keys: ReadonlySet<FactKey>): boolean {
-    return [question.source, question.destination].some(
-      (address) =>
-        keys.has(`address:${address}`) &&
-        this.#facts.endpointAt(address) === undefined &&
-        this.#facts.subnetOf(address) !== undefined,
-    );
+  #lost(keys: ReadonlySet<FactKey>): Set<Ip> {
+    const addresses = [...keys].filter((key) => key.startsWith("address:")).map((key) => key.slice("address:".length));
+    const isLost = (address: Ip): boolean =>
+      this.#facts.endpointAt(address) === undefined && this.#facts.subnetOf(address) !== undefined;
+    return new Set(addresses.filter(isLost));
   }
 
   /**
@@ -385,6 +408,7 @@ export class Reactor {
       if (this.verdicts.findCube(verdict.question, decision) === verdict) {
         const before = this.#written.get(verdict) ?? this.#entryMods(verdict);
         this.verdicts.update(verdict, decision);
+        this.#associations.rejudge(verdict);
         const after = this.#entryMods(verdict);
         this.#written.set(verdict, after);
         // What is new comes before what is old goes: a range that went first would leave its packets to the refusal below.
@@ -426,6 +450,7 @@ export class Reactor {
       this.counters.holdExpired += packets;
       if (this.#absent.size < absentCapacity) this.#absent.set(waitingFor, now + absentMilliseconds);
     }
+    this.#associations.tick();
   }
 
   /** The bucket whose statistics should be read next. */
@@ -443,8 +468,11 @@ export class Reactor {
     for (const reading of statistics) {
       const verdict = this.verdicts.get(reading.id);
       if (verdict !== undefined) this.#tally.count(verdict, reading);
+      this.#associations.record(reading);
     }
-    this.#record(statistics, this.#passing(bucket));
+    const passing = this.#passing(bucket);
+    this.#associations.age(passing);
+    this.#record(statistics, passing);
   }
 
   /** Takes the statistics of all refusals, and counts whose packets they refused. */
@@ -493,9 +521,11 @@ export class Reactor {
    * Takes over the verdict entries that stand in the switch after a restart of the agent. Returns those that cannot be
    * read, or that contradict today's decision, for removal; a decision that is not possible yet leaves the entry.
    */
-  adopt(flows: Iterable<Flow>): Flow[] {
+  adopt(flows: readonly Flow[]): Flow[] {
     const now = this.#now();
     const foreign: Flow[] = [];
+    this.#associations.adopt(flows);
+    if (this.#facts.complete) this.#associations.settle();
     const current = this.#guardedKeys();
     for (const flow of flows) {
       if (isGuardedFlow(flow)) {
@@ -535,6 +565,7 @@ export class Reactor {
       if (present.has(id)) continue;
       missing++;
       const verdict = this.verdicts.add(question, decision, now, before);
+      this.#associations.moved(before, verdict);
       const kind = decision.verdict === "deny" ? "revocation" : "grant";
       for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, kind);
     }
@@ -561,6 +592,7 @@ export class Reactor {
   /** Takes every verdict again, for instance once the facts are complete after a restart. */
   revalidateAll(): void {
     if (this.#facts.complete) {
+      this.#associations.settle();
       const current = this.#guardedKeys();
       this.#delete(
         [...this.#inherited.values()].filter((flow) => !current.has(flowKey(flow))),

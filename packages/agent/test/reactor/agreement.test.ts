@@ -9,6 +9,7 @@ import {
   decide,
   decodeCookie,
   flowKey,
+  judgeAssociation,
   labelOf,
   sameVerdict,
   segmentOf,
@@ -79,6 +80,7 @@ const specs = [
   { ingress: [{ from: [{ namespaceSelector: { matchLabels: { team: "blue" } } }] }] },
   { policyTypes: ["Egress"], egress: [{ to: [{ ipBlock: { cidr: "8.0.0.0/6", except: ["10.244.2.0/24"] } }] }] },
   { podSelector: web, policyTypes: ["Ingress", "Egress"], ingress: [{}], egress: [{ ports: [{ port: 53 }] }] },
+  { ingress: [{ ports: [{ port: 80, endPort: 90, protocol: "SCTP" }] }] },
 ];
 
 function identity(uid: string, namespace: string, app: string): IdentityRecord {
@@ -357,6 +359,29 @@ const steps = fc
   )
   .map(named);
 
+/** Packets of few associations between few pods, two of which stay where they are. */
+const packetsOfSctp = fc
+  .tuple(
+    fc.constantFrom<readonly [Question["from"], Ip, Ip]>(
+      ["pod", "10.244.1.5", "10.244.2.5"],
+      ["tunnel", "10.244.2.5", "10.244.1.5"],
+      ["pod", "10.244.1.5", "10.30.0.50"],
+      ["pod", "10.30.0.50", "10.244.1.5"],
+      ["pod", "10.244.1.5", "8.8.8.8"],
+    ),
+    fc.constantFrom(5, 80, 90),
+    fc.constantFrom(5, 80, 90),
+    fc.constantFrom(0, 1, 1, 2),
+  )
+  .map(([[from, source, destination], srcPort, dstPort, chunk]): [string, Step] => [
+    `sctp ${from} ${source} ${srcPort} ${destination} ${dstPort} ${chunk}`,
+    ({ reactor }) => {
+      const question = { from, source, destination, ...(from === "tunnel" ? { tunnelSource: "10.10.0.12" } : {}) };
+      reactor.onPacketIn(packetIn(question, { sctp: { srcPort, dstPort, chunk } }));
+    },
+  ])
+  .map(named);
+
 function live(world: Pick<World, "view" | "ovs" | "lives"> & { now: number }, clock: () => number): Reactor {
   const reactor = new Reactor({
     facts: world.view,
@@ -419,6 +444,11 @@ function check({ ovs, view, reactor, lives }: World): void {
         );
       }
     }
+    for (const { direction, source, destination, destinationPort } of marks.associations ?? []) {
+      if (direction === "back") continue;
+      const today = judgeAssociation(decide({ ...question, source, destination }, view), destinationPort);
+      assert.ok(today.passes, `an association from ${source} to ${destination} on ${destinationPort}`);
+    }
     const flows = verdictFlows(decision, question, id, { ...marks, label: labelOf(lives, label) });
     for (const flow of flows) expected.set(flowKey(flow), flow);
   }
@@ -429,9 +459,21 @@ function check({ ovs, view, reactor, lives }: World): void {
   );
 }
 
-test("entries agree with decide() after any sequence of facts, packets, time and restarts", async () => {
+test("entries agree with decide() after any sequence of facts, packets, time and restarts", () => agree(steps, []));
+
+test("so do those of associations, whose packets come as they like", () =>
+  agree(fc.oneof({ weight: 3, arbitrary: packetsOfSctp }, { weight: 1, arbitrary: steps }), [
+    fact(
+      "policy shop/p",
+      (view) =>
+        view.setPolicy(parseNetworkPolicy({ metadata: { namespace: "shop", name: "p" }, spec: specs.at(-1)! }).policy!),
+      () => {},
+    ),
+  ]));
+
+async function agree(anyStep: fc.Arbitrary<Step>, before: readonly Step[]): Promise<void> {
   await fc.assert(
-    fc.asyncProperty(fc.array(steps, { minLength: 5, maxLength: 60 }), async (sequence) => {
+    fc.asyncProperty(fc.array(anyStep, { minLength: 5, maxLength: 60 }), async (sequence) => {
       const view = new View("node-1");
       const ovs = new RecordingSwitch();
       const world: World = { view, ovs, now: 0, lives: 0, replay: new Map(), reactor: undefined as unknown as Reactor };
@@ -516,7 +558,7 @@ test("entries agree with decide() after any sequence of facts, packets, time and
           () => {},
         ),
       ];
-      for (const step of first) step(world);
+      for (const step of [...first, ...before]) step(world);
       view.setComplete();
       for (const step of sequence) {
         step(world);
@@ -526,4 +568,4 @@ test("entries agree with decide() after any sequence of facts, packets, time and
     }),
     { numRuns: 300 },
   );
-});
+}

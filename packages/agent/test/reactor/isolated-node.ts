@@ -1,9 +1,11 @@
 /** A node of one real switch: its pipeline, its verdicts and its conntrack, with frames in at one port and out at another. */
 import { readFileSync } from "node:fs";
+import { cookieBuckets } from "@beyondfabric/datapath";
 import { LabelPool } from "@beyondfabric/kube";
 import {
   buildEthernet,
   buildIp,
+  buildSctp,
   buildTcp,
   buildUdp,
   etherType,
@@ -11,7 +13,7 @@ import {
   parseCidr,
   tcpFlag,
 } from "@beyondfabric/packet";
-import { parsePacket, type Ip, type Packet } from "@beyondfabric/packet";
+import { parsePacket, type Ip, type Packet, type SctpOptions } from "@beyondfabric/packet";
 import { parseNetworkPolicy } from "@beyondfabric/policy";
 import { pino } from "pino";
 import { startSwitch, until, type TestSwitch } from "../../../openflow/test/interop/switch.ts";
@@ -32,13 +34,14 @@ export interface TestPod {
   readonly port: number;
   readonly mac: string;
   readonly address: Ip;
+  readonly address6: Ip;
 }
 
 /** Three pods of namespace `shop`, each labelled `app: <name>`. */
 export const pods = {
-  client: { name: "client", port: 100, mac: "0a:58:00:00:00:05", address: "10.244.1.5" },
-  server: { name: "server", port: 101, mac: "0a:58:00:00:00:06", address: "10.244.1.6" },
-  other: { name: "other", port: 102, mac: "0a:58:00:00:00:07", address: "10.244.1.7" },
+  client: { name: "client", port: 100, mac: "0a:58:00:00:00:05", address: "10.244.1.5", address6: "fd00:244::1:5" },
+  server: { name: "server", port: 101, mac: "0a:58:00:00:00:06", address: "10.244.1.6", address6: "fd00:244::1:6" },
+  other: { name: "other", port: 102, mac: "0a:58:00:00:00:07", address: "10.244.1.7", address6: "fd00:244::1:7" },
 } as const satisfies Record<string, TestPod>;
 
 export interface Tcp {
@@ -54,13 +57,25 @@ export interface Tcp {
 
 export class IsolatedNode {
   readonly ovs: TestSwitch;
-  readonly view: View;
-  readonly reactor: Reactor;
-  readonly session: BridgeSession;
+  view!: View;
+  reactor!: Reactor;
+  session!: BridgeSession;
+  /** Milliseconds that have passed beside those of the clock. */
+  skipped = 0;
+  readonly #options: Pick<ReactorOptions, "listening">;
   readonly #read = new Map<string, number>();
+  #lives = 0;
 
   private constructor(ovs: TestSwitch, options: Pick<ReactorOptions, "listening">) {
     this.ovs = ovs;
+    this.#options = options;
+    this.#live();
+  }
+
+  /** An agent that knows nothing yet. */
+  #live(): void {
+    const { ovs } = this;
+    const lives = this.#lives++;
     this.view = new View("node-1", new Set(["kube-system"]));
     const limits = {
       entries: 1000,
@@ -74,12 +89,13 @@ export class IsolatedNode {
       facts: this.view,
       limits,
       sink: { send: (frame) => this.session.send(frame), taken: () => this.session.taken() },
-      now: () => performance.now(),
-      life,
+      now: () => performance.now() + this.skipped,
+      life: life + lives,
+      firstId: 1 + lives * 100_000,
       onUndecodable: (error) => {
         throw error;
       },
-      ...options,
+      ...this.#options,
     });
     this.session = new BridgeSession({
       runDirectory: ovs.directory,
@@ -107,28 +123,68 @@ export class IsolatedNode {
   }
 
   async #prepare(): Promise<void> {
-    const { view, session, ovs } = this;
-    view.setSubnets([{ name: "default", cidr: parseCidr("10.244.0.0/16"), gateway: "10.244.0.1", vni: 7 }]);
+    const { ovs } = this;
+    for (const { name, port } of Object.values(pods)) {
+      const columns = ["type=dummy", `ofport_request=${port}`, `options:tx_pcap=${ovs.directory}/${name}.pcap`];
+      await ovs.vsctl("add-port", "br0", name, "--", "set", "interface", name, ...columns);
+    }
+    this.#describe();
+    this.view.setComplete();
+    await this.#begin();
+  }
+
+  #describe(): void {
+    const { view } = this;
+    view.setSubnets([
+      { name: "default", cidr: parseCidr("10.244.0.0/16"), gateway: "10.244.0.1", vni: 7 },
+      { name: "default6", cidr: parseCidr("fd00:244::/64"), gateway: "fd00:244::1", vni: 7 },
+    ]);
     view.setNode({ name: "node-1", uid: "n1", gatewayAddresses: [hostAddress] });
-    view.setBlock({ cidr: parseCidr("10.244.1.0/24"), node: "node-1" });
+    for (const block of ["10.244.1.0/24", "fd00:244::1:0/122"])
+      view.setBlock({ cidr: parseCidr(block), node: "node-1" });
     view.setNamespace({ name: "shop", labels: labels.intern({ name: "shop" }) });
     for (const pod of Object.values(pods)) {
-      const { name, port: ofport, mac, address } = pod;
-      const columns = ["type=dummy", `ofport_request=${ofport}`, `options:tx_pcap=${ovs.directory}/${name}.pcap`];
-      await ovs.vsctl("add-port", "br0", name, "--", "set", "interface", name, ...columns);
+      const { name, port: ofport, mac, address, address6 } = pod;
       this.label(pod, { app: name });
-      view.setLocalPort({ ofport, mac, addresses: [address], pod: `shop/${name}`, uid: name, tracked: true });
+      view.setLocalPort({
+        ofport,
+        mac,
+        addresses: [address, address6],
+        pod: `shop/${name}`,
+        uid: name,
+        tracked: true,
+      });
     }
-    view.setComplete();
+  }
+
+  async #begin(): Promise<void> {
+    const { view, session } = this;
     session.restorePods(view.localPorts.values());
     session.setBase({
       ports: { host: 1, tunnel: 2, hostMac },
-      gateways: ["10.244.0.1"],
+      gateways: ["10.244.0.1", "fd00:244::1"],
       vnis: [],
       metered: false,
     });
     session.start();
     await until(() => session.ready, "the switch's entries");
+  }
+
+  /**
+   * The agent dies with what it knew, and another takes over what stands in the switch.
+   * @param meanwhile while it has not listed everything yet
+   * @param listed tells the new one what the API server would, besides the pods
+   */
+  async restart(meanwhile: () => Promise<void>, listed: () => void): Promise<void> {
+    await this.session.stop();
+    this.#live();
+    this.#describe();
+    await this.#begin();
+    await meanwhile();
+    listed();
+    this.view.setComplete();
+    this.reactor.revalidateAll();
+    await this.settled();
   }
 
   async stop(): Promise<void> {
@@ -152,7 +208,8 @@ export class IsolatedNode {
   }
 
   async send(pod: TestPod, ip: Buffer): Promise<void> {
-    const frame = buildEthernet({ src: pod.mac, dst: router, etherType: etherType.ipv4 }, ip);
+    const type = ip[0]! >> 4 === 4 ? etherType.ipv4 : etherType.ipv6;
+    const frame = buildEthernet({ src: pod.mac, dst: router, etherType: type }, ip);
     await this.ovs.appctl("netdev-dummy/receive", pod.name, frame.toString("hex"));
   }
 
@@ -166,6 +223,20 @@ export class IsolatedNode {
     const addresses = { src: from.address, dst: to.address };
     const datagram = buildUdp({ ...addresses, srcPort, dstPort }, Buffer.from(data));
     return this.send(from, buildIp({ ...addresses, protocol: ipProtocol.udp }, datagram));
+  }
+
+  /** A packet of one SCTP chunk. @param family of the addresses */
+  sctp(from: TestPod, to: TestPod, packet: SctpOptions, family: 4 | 6 = 4): Promise<void> {
+    const addresses = family === 4 ? { src: from.address, dst: to.address } : { src: from.address6, dst: to.address6 };
+    return this.send(from, buildIp({ ...addresses, protocol: ipProtocol.sctp }, buildSctp(packet)));
+  }
+
+  /** Takes a reading of everything that entries have counted. */
+  async read(): Promise<void> {
+    for (let bucket = 0; bucket < cookieBuckets; bucket++) {
+      if (this.reactor.bucketIsEmpty(bucket)) continue;
+      this.reactor.recordBucket(bucket, await this.session.readBucket(bucket));
+    }
   }
 
   /** Packets that came out at a pod since the last call. */

@@ -3,7 +3,7 @@
  * take it where the openings let them, and are remembered; under those lies the pair's refusal, so that trying many ports
  * costs one miss. What is doubtful meets none of them and goes to the agent.
  */
-import type { Action, Flow, Match, MatchField } from "@beyondfabric/openflow";
+import type { Action, Flow, Match } from "@beyondfabric/openflow";
 import { ipProtocol } from "@beyondfabric/packet";
 import { isClosed, protocols, type Protocol, type RuleReference } from "@beyondfabric/policy";
 import { encodeCookie } from "../cookie.ts";
@@ -11,7 +11,8 @@ import type { Decision, Guard } from "../decision.ts";
 import { defineFlow, type TableName } from "../pipeline.ts";
 import { hasStanding, load, loadOpener, lookAtMark, verdictCode } from "../registers.ts";
 import { groupOf, tooManyRuleGroups, type RuleGroups } from "../rule-groups.ts";
-import { firstPacketLabel, labelFlow, validConnection } from "./tracking.ts";
+import type { AssociationEnd } from "./association.ts";
+import { firstPacketLabel, labelFlow, laterFragment, validConnection } from "./tracking.ts";
 
 export type Guarded = Extract<Decision, { verdict: "allow" }> & { readonly guard: Guard };
 
@@ -27,12 +28,6 @@ export interface GuardedPlace {
 
 /** More entries than this for one pair are not worth it: its first packets all go to the agent. */
 const maxRanges = 64;
-
-/**
- * The userspace datapath does not tell the ports of these. They may join their datagram where it is remembered, which
- * waits for all of it (`ct` puts it together once more); and its first fragment comes there only if its port is open.
- */
-const laterFragment: MatchField = { field: "ip_frag", value: 3n, mask: 3n };
 
 const protocolNumber: Readonly<Record<Protocol, number>> = {
   TCP: ipProtocol.tcp,
@@ -60,6 +55,8 @@ export interface VerdictMarks {
   readonly label: bigint;
   /** Which rules the label can name. */
   readonly groups: RuleGroups;
+  /** What of associations of SCTP takes its way. */
+  readonly associations?: Iterable<AssociationEnd> | undefined;
 }
 
 export function guardedEntries(
@@ -119,6 +116,8 @@ export function guardedEntries(
   );
   if (ranges.length > maxRanges) return entries;
   for (const { where, rules } of ranges) entries.push(opening(where, 10, rules));
+  // Later fragments may join their datagram where it is remembered, which waits for all of it (`ct` puts it together once
+  // more); and its first fragment comes there only if its port is open.
   if (ranges.length > 0) entries.push({ flow: opening([...first, laterFragment], 5, []).flow });
   entries.push({
     flow: defineFlow({

@@ -19,6 +19,9 @@ export const validConnection: MatchField = {
   mask: ctState.tracked | ctState.invalid,
 };
 
+/** The userspace datapath does not tell the ports of these. */
+export const laterFragment: MatchField = { field: "ip_frag", value: 3n, mask: 3n };
+
 /** The entries that are there whether pods are isolated or not. */
 export function trackingFlows(): Flow[] {
   return [...knownFlows(), ...dispatchFlows(), ...commitFlows()];
@@ -49,6 +52,18 @@ function knownFlows(): Flow[] {
     // SYN without ACK: the sender opens it. Anything else began before it was tracked.
     const syn = { field: "tcp_flags", value: 0x02n, mask: 0x12n } as const;
     flows.push(known(100, [...tcp, syn], "fresh"), known(95, tcp, "doubtful"));
+    // The userspace datapath tells no ports of SCTP: what it takes for one connection is all that a pair says to each
+    // other, so that neither its state nor its label means anything. Entries of associations judge it, or the agent.
+    const portless: Match = [
+      validConnection,
+      ethType(type),
+      { field: "ct_nw_proto", value: BigInt(ipProtocol.sctp) },
+      { field: "ct_tp_dst", value: 0n },
+    ];
+    flows.push(
+      known(250, portless, "doubtful"),
+      base({ table: "known", priority: 260, match: [...portless, laterFragment], actions: [] }),
+    );
   }
   return flows;
 }

@@ -1,5 +1,5 @@
 /** A decision as the switch understands it: the way in registers, and the entry that spares later packets the trip. */
-import { canonicalFlow, flowModFrame, type Flow, type Match } from "@beyondfabric/openflow";
+import { canonicalFlow, flowModFrame, type Flow } from "@beyondfabric/openflow";
 import {
   ipFamily,
   ipFromBigInt,
@@ -11,7 +11,6 @@ import {
 } from "@beyondfabric/packet";
 import { decodeCookie, encodeCookie, isVerdictKind } from "../cookie.ts";
 import type { Cube, Decision, Question, Way } from "../decision.ts";
-import { destinationIn, ipType, sourceIn } from "../match.ts";
 import { defineFlow, tables } from "../pipeline.ts";
 import { flowKey } from "../reconcile.ts";
 import {
@@ -19,15 +18,15 @@ import {
   lookAtMark,
   hasStanding,
   narrowBit,
-  sourceClass,
   unset,
   verdictCode,
   wayActions,
-  type SourceClass,
   type WayRegisters,
 } from "../registers.ts";
 import { standing } from "../tracking.ts";
-import { guardedEntries, type GuardedEntry, type VerdictMarks } from "./guarded.ts";
+import { associationFlow, type AssociationEnd } from "./association.ts";
+import { guardedEntries, type GuardedEntry, type GuardedPlace, type VerdictMarks } from "./guarded.ts";
+import { cameByMatch, matchedBy, matchOf, verdictTable, type CameBy } from "./verdict-match.ts";
 import { exactVerdictFrame, type ExactVerdict, type VerdictCommand } from "./verdict-frame.ts";
 
 export type Settled = Exclude<Decision, { verdict: "hold" }>;
@@ -66,11 +65,6 @@ export function wayOf(decision: Settled): WayRegisters {
 const exactPriority = 200;
 const widePriority = 100;
 
-/** The table where the verdicts about packets are found that came in this way. */
-export function verdictTable(from: SourceClass): "egress" | "ingress" {
-  return from === "tunnel" || from === "uplink" ? "ingress" : "egress";
-}
-
 /**
  * The entries of a verdict: one, or a few when it has a guard.
  * @param question how its packets come in: the class, the tunnel's far end, the wire
@@ -86,15 +80,34 @@ export function verdictEntries(decision: Settled, question: CameBy, id: number, 
   if (decision.verdict === "deny" || decision.guard === undefined) {
     return [{ flow: verdictFlow(decision, question, id, marks.edition) }];
   }
-  const way = wayOf(decision);
   const place = {
-    table: verdictTable(question.from),
+    ...wayPlace(decision, question),
     priority: isExact(decision.cube) ? exactPriority : widePriority,
     match: matchOf(question, decision.cube),
-    way: wayActions(way),
-    goto: way.reg4 === narrowBit ? ("fit" as const) : ("forward" as const),
   };
-  return guardedEntries(place, decision.guard, id, marks);
+  const { associations = [], edition } = marks;
+  return [
+    ...guardedEntries(place, decision.guard, id, marks),
+    ...Array.from(associations, (end) => ({ flow: associationEntry(decision, question, id, edition, end) })),
+  ];
+}
+
+/** The entry of one direction of an association of SCTP, under the verdict of that direction. */
+export function associationEntry(
+  decision: Settled,
+  question: CameBy,
+  id: number,
+  edition: number,
+  end: AssociationEnd,
+): Flow {
+  const { way, ...place } = wayPlace(decision, question);
+  const actions = [lookAtMark("pass", edition), ...way];
+  return associationFlow({ ...place, way: actions, match: cameByMatch(question) }, end, id);
+}
+
+function wayPlace(decision: Settled, { from }: CameBy): Pick<GuardedPlace, "table" | "way" | "goto"> {
+  const way = wayOf(decision);
+  return { table: verdictTable(from), way: wayActions(way), goto: way.reg4 === narrowBit ? "fit" : "forward" };
 }
 
 /**
@@ -106,9 +119,6 @@ export function verdictFlow(decision: Settled, question: CameBy, id: number, edi
   const priority = isExact(decision.cube) ? exactPriority : widePriority;
   return entry(priority, question, decision.cube, wayOf(decision), encodeCookie(kindOf(decision), id), edition);
 }
-
-/** How packets come in: what an entry must match besides their addresses. */
-type CameBy = Pick<Question, "from" | "tunnelSource" | "segment">;
 
 function exactVerdictFlow(verdict: ExactVerdict): Flow {
   const { source, destination, way, kind, id, edition } = verdict;
@@ -127,17 +137,6 @@ function entry(priority: number, cameBy: CameBy, cube: Cube, way: WayRegisters, 
     actions: [way.code === verdictCode.deny ? lookAtMark("refuse") : lookAtMark("pass", edition), ...wayActions(way)],
     goto: way.reg4 === narrowBit ? "fit" : "forward",
   });
-}
-
-function matchOf({ from, tunnelSource, segment }: CameBy, { source, destination }: Cube): Match {
-  return [
-    { field: "reg0", value: BigInt(sourceClass[from]), mask: 0xfn },
-    ...(tunnelSource === undefined ? [] : [{ field: "tun_src" as const, value: ipToBigInt(tunnelSource) }]),
-    ...(segment === undefined ? [] : [{ field: "reg1" as const, value: BigInt(segment) }]),
-    ipType(source.address),
-    ...sourceIn(source),
-    ...destinationIn(destination),
-  ];
 }
 
 /** Whether a cube is about one pair of addresses. */
@@ -229,24 +228,16 @@ export function verdictFromFlow(
   if (cookie === undefined || !isVerdictKind(cookie.kind)) return undefined;
   if (flow.table !== tables.egress.id && flow.table !== tables.ingress.id) return undefined;
   if (isGuardedFlow(flow)) return undefined;
-  const classNumber = fieldValue(flow.match, "reg0");
-  const from = (Object.keys(sourceClass) as SourceClass[]).find((name) => BigInt(sourceClass[name]) === classNumber);
-  const ipv4 = fieldValue(flow.match, "eth_type") === 0x0800n;
-  const family = ipv4 ? 4 : 6;
-  const source = prefixOf(flow.match, ipv4 ? "ip_src" : "ipv6_src", family);
-  const destination = prefixOf(flow.match, ipv4 ? "ip_dst" : "ipv6_dst", family);
+  const about = matchedBy(flow);
   const registers = loadedRegisters(flow);
   const code = registers.get("reg5");
-  if (from === undefined || source === undefined || destination === undefined || code === undefined) return undefined;
-  if (flow.table !== tables[verdictTable(from)].id) return undefined;
-  const tunnel = fieldValue(flow.match, "tun_src");
-  const segment = fieldValue(flow.match, "reg1");
-  if ((tunnel === undefined) === (from === "tunnel") || (segment === undefined) === (from === "uplink"))
-    return undefined;
+  if (about === undefined || code === undefined) return undefined;
+  const { cameBy, cube } = about;
+  const { source, destination } = cube;
   const way = wayFromRegisters(Number(code), registers);
   if (way === undefined) return undefined;
   const common = {
-    cube: { source, destination },
+    cube,
     reason: "facts-incomplete",
     explanation: "taken over from the switch",
     dependsOn: [`address:${source.address}`, `address:${destination.address}`, "subnets", "blocks", "complete"],
@@ -254,13 +245,7 @@ export function verdictFromFlow(
   return {
     id: cookie.id,
     edition: editionIn(flow),
-    question: {
-      from,
-      source: source.address,
-      destination: destination.address,
-      ...(tunnel === undefined ? {} : { tunnelSource: ipFromBigInt(tunnel, 4) }),
-      ...(segment === undefined ? {} : { segment: Number(segment) }),
-    },
+    question: { ...cameBy, source: source.address, destination: destination.address },
     decision: way === "deny" ? { ...common, verdict: "deny" } : { ...common, verdict: "allow", way },
   };
 }
@@ -303,21 +288,4 @@ function loadedRegisters(flow: Flow): Map<string, bigint> {
     }
   }
   return registers;
-}
-
-function fieldValue(match: Match, name: string): bigint | undefined {
-  for (const field of match) if (field.field === name && field.field !== "unknown") return field.value;
-  return undefined;
-}
-
-function prefixOf(match: Match, name: "ip_src" | "ip_dst" | "ipv6_src" | "ipv6_dst", family: 4 | 6): Cidr | undefined {
-  const width = family === 4 ? 32 : 128;
-  const field = match.find((candidate) => candidate.field === name);
-  if (field === undefined) return { family, address: family === 4 ? "0.0.0.0" : "::", length: 0 };
-  if (field.field === "unknown") return undefined;
-  const address = ipFromBigInt(field.value, family);
-  if (field.mask === undefined) return { family, address, length: width };
-  const length = field.mask.toString(2).replace(/0+$/, "").length;
-  const expected = length === 0 ? 0n : ((1n << BigInt(length)) - 1n) << BigInt(width - length);
-  return field.mask === expected ? { family, address, length } : undefined;
 }
