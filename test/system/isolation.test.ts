@@ -3,12 +3,15 @@
  * detours through a node's port, pods that have just come up, and what isolation costs those whom nobody isolates.
  */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { PolicyCountersReply } from "@beyondfabric/agent/api";
+import { routerMac } from "@beyondfabric/datapath";
+import { buildEthernet, buildIp, buildSctp, etherType, ipProtocol, sctpChunk } from "@beyondfabric/packet";
 import type { Probe } from "../conformance/peer.ts";
 import { echoServer, Lab, until, type PodInfo } from "./lab.ts";
 import { Peers } from "./peers.ts";
-import { Conversation, PingStream } from "./traffic.ts";
+import { captured, Conversation, PingStream } from "./traffic.ts";
 
 const peers = new Peers();
 /** Answers on ports 80 and 81 and tries addresses; the echo server beside it is for connections that stay. */
@@ -326,5 +329,57 @@ describe("isolation of traffic that is there, and ways around it", () => {
     const misses = (await lab.status("node-1")).misses.total - before;
     assert.ok(misses < 40, `300 ports cost ${misses} misses`);
     await remove("server");
+  });
+
+  it("SCTP passes by the ports of its associations, between nodes and both ways, and by no other", async () => {
+    await policy("server", { ...server, ingress: [{ ports: [{ port: 9, protocol: "SCTP" }] }] });
+    await policy("far", { podSelector: { matchLabels: { app: "far" } }, policyTypes: ["Ingress"] });
+    await settled("the policies are there", "plain", all([...on("server", 80), ...on("far", 80)], false));
+    const { init, initAck, data } = sctpChunk;
+    const macs = new Map<string, string>();
+    for (const name of ["server", "near", "far"]) {
+      macs.set(name, (await lab.exec(name, "cat", "/sys/class/net/eth0/address")).stdout.trim());
+    }
+    /** Whether a packet of one chunk comes out at the other pod. */
+    type Arrives = (from: string, to: string, ports: readonly [number, number], chunk: number) => Promise<boolean>;
+    const over =
+      (family: "ipv4" | "ipv6"): Arrives =>
+      async (sender, receiver, [srcPort, dstPort], chunk) => {
+        const ends = { src: pod(sender)[family], dst: pod(receiver)[family] };
+        const ip = buildIp({ ...ends, protocol: ipProtocol.sctp }, buildSctp({ srcPort, dstPort, chunk }));
+        const type = family === "ipv4" ? etherType.ipv4 : etherType.ipv6;
+        const frame = buildEthernet({ src: macs.get(sender)!, dst: routerMac, etherType: type }, ip);
+        const lines = await captured(
+          (...command) => lab.exec(receiver, ...command),
+          `/tmp/${lab.name}-sctp`,
+          "-i eth0 -Q in sctp",
+          async () => {
+            const program = join(import.meta.dirname, "raw-frames.ts");
+            const sent = await lab.exec(sender, process.execPath, program, "eth0", frame.toString("hex"));
+            assert.equal(sent.code, 0, sent.stderr);
+            await sleep(1000);
+          },
+        );
+        return lines.some((line) => line.includes(`${ends.src}.${srcPort} > ${ends.dst}.${dstPort}: sctp`));
+      };
+    const port = 40_000;
+    for (const family of ["ipv4", "ipv6"] as const) {
+      const arrives = over(family);
+      const passes = (...packet: Parameters<Arrives>): Promise<unknown> =>
+        until(`${family} ${packet.join(" ")} arrives`, () => arrives(...packet));
+      for (const client of ["far", "near"]) {
+        assert.equal(await arrives(client, "server", [port, 9], data), false, `${client}: DATA before INIT`);
+        assert.equal(await arrives(client, "server", [port, 10], init), false, `${client}: a closed port`);
+        await passes(client, "server", [port, 9], init);
+        await passes("server", client, [9, port], initAck);
+        await passes(client, "server", [port, 9], data);
+        assert.equal(await arrives(client, "server", [port, 10], data), false, `${client}: another port`);
+      }
+      // The client is isolated too: what it asked is answered, and nothing else comes in.
+      for (const chunk of [init, initAck, data]) {
+        assert.equal(await arrives("server", "far", [9, port + 1], chunk), false, `chunk ${chunk} unasked`);
+      }
+    }
+    await remove("server", "far");
   });
 });

@@ -406,11 +406,14 @@ export class Reactor {
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
       const was = verdict.decision.guard;
       if (this.verdicts.findCube(verdict.question, decision) === verdict) {
-        const before = this.#written.get(verdict) ?? this.#entryMods(verdict);
+        // Associations write their entries themselves.
+        const known = verdict.associations === undefined ? this.#written.get(verdict) : undefined;
+        const before = known ?? this.#entryMods(verdict);
         this.verdicts.update(verdict, decision);
         this.#associations.rejudge(verdict);
         const after = this.#entryMods(verdict);
-        this.#written.set(verdict, after);
+        if (verdict.associations === undefined) this.#written.set(verdict, after);
+        else this.#written.delete(verdict);
         // What is new comes before what is old goes: a range that went first would leave its packets to the refusal below.
         // Entries for tracked packets and for others do not disturb each other: there the old kind goes last of all, so that
         // packets find an entry whether the switch tracks their pod already, or still.

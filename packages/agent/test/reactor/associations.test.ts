@@ -343,6 +343,19 @@ describe("SCTP of isolated pods in a real switch", () => {
     assert.deepEqual([await kept.asks(), await kept.answers()], [false, false]);
   });
 
+  it("is written again where the switch lost its entries", async () => {
+    await isolate("sctp", openFor(9));
+    const association = talk(client, server, [port, 9]);
+    assert.ok(await association.open());
+    const before = await standing();
+    await node.loseEntries();
+    assert.deepEqual(await standing(), before);
+    assert.deepEqual([await association.answers(), await association.asks()], [true, true]);
+    await isolate("sctp", closed);
+    assert.deepEqual(await standing(), []);
+    assert.deepEqual([await association.answers(), await association.asks()], [false, false]);
+  });
+
   it("costs a pair that nobody isolates neither conntrack nor an entry", async () => {
     assert.ok(await arrives(client, server, [port, 9], data));
     assert.ok(await talk(client, server, [port, 9]).open());

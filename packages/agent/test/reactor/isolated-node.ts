@@ -74,7 +74,6 @@ export class IsolatedNode {
 
   /** An agent that knows nothing yet. */
   #live(): void {
-    const { ovs } = this;
     const lives = this.#lives++;
     this.view = new View("node-1", new Set(["kube-system"]));
     const limits = {
@@ -97,8 +96,14 @@ export class IsolatedNode {
       },
       ...this.#options,
     });
-    this.session = new BridgeSession({
-      runDirectory: ovs.directory,
+    this.session = this.#converse();
+    this.view.onTracking((port) => void this.session.replacePod(port));
+    this.view.onChange((keys) => this.reactor.factsChanged(keys));
+  }
+
+  #converse(): BridgeSession {
+    return new BridgeSession({
+      runDirectory: this.ovs.directory,
       bridge: "br0",
       limits: { perPort: 0, tunnel: 0 },
       reactor: this.reactor,
@@ -106,8 +111,6 @@ export class IsolatedNode {
       onReady: () => {},
       onLost: () => {},
     });
-    this.view.onTracking((port) => void this.session.replacePod(port));
-    this.view.onChange((keys) => this.reactor.factsChanged(keys));
   }
 
   static async start(options: Pick<ReactorOptions, "listening"> = {}): Promise<IsolatedNode> {
@@ -184,6 +187,15 @@ export class IsolatedNode {
     listed();
     this.view.setComplete();
     this.reactor.revalidateAll();
+    await this.settled();
+  }
+
+  /** The switch loses every entry, and the agent its connection to it. */
+  async loseEntries(): Promise<void> {
+    await this.session.stop();
+    await this.ovs.ofctl("-O", "OpenFlow15", "del-flows", "br0");
+    this.session = this.#converse();
+    await this.#begin();
     await this.settled();
   }
 
