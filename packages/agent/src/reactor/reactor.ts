@@ -11,12 +11,10 @@
  * A packet whose peer is not known yet is held, for a bounded time and in bounded number per port, and never guessed.
  */
 import {
-  BoundedMap,
   commitPatch,
   cookieBuckets,
   decide,
   flowKey,
-  flowModFor,
   flowModOf,
   groupOf,
   isGuardedFlow,
@@ -24,11 +22,9 @@ import {
   isForgery,
   isTooLarge,
   judgePacket,
-  labelOf,
   missPort,
   sameVerdict,
   VerdictTable,
-  verdictEntries,
   verdictFromFlow,
   wayOf,
   wayPatches,
@@ -40,7 +36,6 @@ import {
   type Settled,
   type TrackedPacket,
   type Verdict,
-  type VerdictMod,
 } from "@beyondfabric/datapath";
 import { packetInView, resumeView, type Flow, type PacketInView, type RegisterPatch } from "@beyondfabric/openflow";
 import type { Ip } from "@beyondfabric/packet";
@@ -48,6 +43,7 @@ import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { Admission } from "./admission.ts";
 import type { FrameSink, ReactorLimits, ReactorOptions, TunnelGate } from "./options.ts";
 import { RuleTally, type Reading } from "./rule-tally.ts";
+import { VerdictWrites } from "./verdict-writes.ts";
 import { WriteQueue, type WriteClass } from "./write-queue.ts";
 import { ReactorCounters } from "./counters.ts";
 import { Associations } from "./associations.ts";
@@ -58,12 +54,6 @@ const absentMilliseconds = 1000;
 const absentCapacity = 4096;
 /** An entry that was queued so long ago (ms) must be in the switch. */
 const settledMilliseconds = 5000;
-
-/** Verdicts of which it is remembered what their entries are. */
-const writtenCapacity = 64;
-
-/** The entries of a verdict by their keys, each with the flow-mod that adds it. */
-type EntryMods = ReadonlyMap<string, { readonly flow: Flow; readonly frame: Buffer }>;
 
 export class Reactor {
   readonly counters = new ReactorCounters();
@@ -80,13 +70,11 @@ export class Reactor {
   readonly #onTooLarge: (packet: Buffer, port: number) => void;
   readonly #onForgery: (frame: Buffer, port: number) => void;
   readonly #onAnnouncement: (frame: Buffer, port: number) => void;
-  readonly #life: number;
+  readonly #entries: VerdictWrites;
   readonly #listening: (question: Question, packet: TrackedPacket) => ListeningEnd;
   /** Entries of a former life that only say that a connection passes; they go when everything is known again. */
   readonly #inherited = new Map<string, Flow>();
   readonly #tally: RuleTally;
-  /** What was written last about verdicts that change often: half of the price of a change is to know what was there. */
-  readonly #written = new BoundedMap<Verdict, EntryMods>(writtenCapacity);
   readonly #associations: Associations;
   /** What packets waited for in vain, and until when nobody waits for it again (ms). */
   readonly #absent = new Map<string, number>();
@@ -103,11 +91,11 @@ export class Reactor {
     this.#onTooLarge = options.onTooLarge ?? (() => {});
     this.#onForgery = options.onForgery ?? (() => {});
     this.#onAnnouncement = options.onAnnouncement ?? (() => {});
-    this.#life = options.life ?? 0;
+    this.#entries = new VerdictWrites(options.life ?? 0);
     this.#listening = options.listening ?? (() => undefined);
     this.#held = new HeldPackets(options.limits.heldPerPort, options.limits.holdMilliseconds);
     this.#admission = new Admission(options.limits.entriesPerSecond);
-    this.#tally = new RuleTally(this.counters.rules, (verdict) => this.#countingEntriesOf(verdict));
+    this.#tally = new RuleTally(this.counters.rules, (verdict) => this.#entries.countingEntriesOf(verdict));
     this.#associations = new Associations({
       limits: options.limits,
       now: options.now,
@@ -246,7 +234,7 @@ export class Reactor {
     const verdict = opened === undefined ? undefined : this.#verdictAbout(opened);
     if (verdict === undefined) return [];
     this.counters.rules.session(rules);
-    const label = labelOf(this.#life, verdict.label);
+    const label = this.#entries.label(verdict);
     return [commitPatch(label, remember.originator, groupOf(verdict.groups, rules))];
   }
 
@@ -289,36 +277,10 @@ export class Reactor {
 
   #install(question: Question, decision: Settled, now: number): void {
     const verdict = this.verdicts.add(question, decision, now);
-    for (const mod of this.#mods("add", verdict)) {
+    for (const mod of this.#entries.all("add", verdict)) {
       if (this.#writes.size === 0) this.#sink.send(mod.frame);
       else this.#writes.sendNow(mod.key, mod.frame);
     }
-  }
-
-  /** The flow-mods about a verdict's entries; that about the one of an unguarded verdict comes from a template. */
-  #mods(command: "add" | "delete_strict", verdict: Verdict): VerdictMod[] {
-    const { question, decision, id, edition } = verdict;
-    if (decision.verdict === "deny" || decision.guard === undefined) {
-      return [flowModFor(command, question, decision, id, edition)];
-    }
-    return this.#entriesOf(verdict).map((flow) => flowModOf(command, flow));
-  }
-
-  #entryMods(verdict: Verdict): EntryMods {
-    return new Map(
-      this.#entriesOf(verdict).map((flow) => {
-        const { key, frame } = flowModOf("add", flow);
-        return [key, { flow, frame }];
-      }),
-    );
-  }
-
-  #entriesOf(verdict: Verdict): Flow[] {
-    return this.#countingEntriesOf(verdict).map(({ flow }) => flow);
-  }
-
-  #countingEntriesOf({ question, decision, id, label, ...marks }: Verdict): ReturnType<typeof verdictEntries> {
-    return verdictEntries(decision, question, id, { ...marks, label: labelOf(this.#life, label) });
   }
 
   /**
@@ -339,8 +301,9 @@ export class Reactor {
 
   #withdraw(verdict: Verdict): void {
     this.verdicts.remove(verdict);
-    this.#written.delete(verdict);
-    for (const { key, frame } of this.#mods("delete_strict", verdict)) this.#writes.push(key, frame, "revocation");
+    this.#entries.forget(verdict);
+    for (const { key, frame } of this.#entries.all("delete_strict", verdict))
+      this.#writes.push(key, frame, "revocation");
     this.#associations.withdrawn(verdict);
   }
 
@@ -406,23 +369,16 @@ export class Reactor {
     if (decision.verdict === "allow" && verdict.decision.verdict === "allow") {
       const was = verdict.decision.guard;
       if (this.verdicts.findCube(verdict.question, decision) === verdict) {
-        // Associations write their entries themselves.
-        const known = verdict.associations === undefined ? this.#written.get(verdict) : undefined;
-        const before = known ?? this.#entryMods(verdict);
-        this.verdicts.update(verdict, decision);
-        this.#associations.rejudge(verdict);
-        const after = this.#entryMods(verdict);
-        if (verdict.associations === undefined) this.#written.set(verdict, after);
-        else this.#written.delete(verdict);
+        const { add, remove } = this.#entries.changesOf(verdict, () => {
+          this.verdicts.update(verdict, decision);
+          this.#associations.rejudge(verdict);
+        });
         // What is new comes before what is old goes: a range that went first would leave its packets to the refusal below.
         // Entries for tracked packets and for others do not disturb each other: there the old kind goes last of all, so that
         // packets find an entry whether the switch tracks their pod already, or still.
         const changesKind = (decision.guard === undefined) !== (was === undefined);
-        for (const [key, { frame }] of after) {
-          if (before.get(key)?.frame.equals(frame) !== true) this.#writes.push(key, frame, "revocation");
-        }
-        const old = [...before].flatMap(([key, { flow }]) => (after.has(key) ? [] : [flow]));
-        this.#delete(old, changesKind ? "grant" : "revocation");
+        for (const { key, frame } of add) this.#writes.push(key, frame, "revocation");
+        this.#delete(remove, changesKind ? "grant" : "revocation");
         return;
       }
     }
@@ -570,7 +526,7 @@ export class Reactor {
       const verdict = this.verdicts.add(question, decision, now, before);
       this.#associations.moved(before, verdict);
       const kind = decision.verdict === "deny" ? "revocation" : "grant";
-      for (const { key, frame } of this.#mods("add", verdict)) this.#writes.push(key, frame, kind);
+      for (const { key, frame } of this.#entries.all("add", verdict)) this.#writes.push(key, frame, kind);
     }
     return missing;
   }
@@ -580,7 +536,7 @@ export class Reactor {
     const keys = new Set<string>();
     for (const verdict of this.verdicts.values()) {
       if (verdict.decision.verdict === "deny" || verdict.decision.guard === undefined) continue;
-      for (const flow of this.#entriesOf(verdict)) keys.add(flowKey(flow));
+      for (const flow of this.#entries.entriesOf(verdict)) keys.add(flowKey(flow));
     }
     return keys;
   }
