@@ -314,6 +314,11 @@ describe("addresses", () => {
       );
       return used === "5 0";
     });
+    await until("every node's metrics say so", async () => {
+      const { stdout } = await lab.node("node-2", "curl", "-s", "http://127.0.0.1:9474/metrics");
+      const line = /^fabric_cluster_subnet_addresses\{subnet="office",family="IPv4",state="used"\} 5$/m;
+      return line.test(stdout);
+    });
     await lab.apply(pod({ name: "desk-6", ...place }));
     await until("the sixth pod is told that there is no address", async () => {
       const told = await events("Pod", "desk-6");

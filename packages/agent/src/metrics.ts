@@ -1,5 +1,7 @@
 /** Prometheus metrics. Hot counters are plain numbers elsewhere; they are read when somebody scrapes. */
 import { Counter, Gauge, Registry } from "prom-client";
+import type { FamilyCounts } from "@beyondfabric/kube/kinds";
+import type { SubnetFigures } from "./addresses/figures.ts";
 import { networkStates, type NetworkState } from "./underlay/placement.ts";
 import { decisionBuckets, type ReactorCounters } from "./reactor/counters.ts";
 import type { RuleFigures } from "./reactor/rule-counters.ts";
@@ -39,6 +41,8 @@ export interface MetricsSource {
     readonly quarantined: number;
     readonly reserved: number;
   }>;
+  /** Of each subnet of the cluster, those on wires included. */
+  subnets(): ReadonlyMap<string, SubnetFigures>;
   /** What the rules of policies let pass. */
   rules(): readonly RuleFigures[];
   /** How each physical network stands that a NIC of this node is named for. */
@@ -183,6 +187,29 @@ export async function renderMetrics(source: MetricsSource): Promise<{ contentTyp
     "Addresses of this node's blocks in all.",
     ["subnet", "family"],
     families.map((each): Sample => [perFamily(each), Number(each.capacity)]),
+  );
+  const subnets = [...source.subnets()];
+  const perSubnet = (name: string, help: string, counts: (of: SubnetFigures) => Record<string, FamilyCounts>): void => {
+    const samples = subnets.flatMap(([subnet, figures]) =>
+      Object.entries(counts(figures)).flatMap(([state, { ipv4, ipv6 }]): Sample[] => {
+        const label = state === "" ? {} : { state };
+        return [
+          ...(ipv4 === undefined ? [] : [[{ subnet, family: "IPv4", ...label }, Number(ipv4)] as Sample]),
+          ...(ipv6 === undefined ? [] : [[{ subnet, family: "IPv6", ...label }, Number(ipv6)] as Sample]),
+        ];
+      }),
+    );
+    gauge(name, help, ["subnet", "family", ...(name.endsWith("capacity") ? [] : ["state"])], samples);
+  };
+  perSubnet(
+    "fabric_cluster_subnet_addresses",
+    "Addresses of a subnet in the whole cluster, as its status shows them: used, free.",
+    ({ used, free }) => ({ used, free }),
+  );
+  perSubnet(
+    "fabric_cluster_subnet_addresses_capacity",
+    "Addresses of a subnet that may be handed out in the whole cluster.",
+    ({ capacity }) => ({ "": capacity }),
   );
   gauge(
     "fabric_network_state",

@@ -293,6 +293,7 @@ export class FabricNode {
         noise: this.#noise,
         forgeries: this.#forgeries,
         claims: () => this.#directory.claims,
+        subnets: () => this.#addressing.publication.figures,
         api: () => ({ connected: this.#directory.connected, synced: this.#directory.synced }),
         tunnelAddress: () => this.#machine.tunnelAddress,
         switchVersion: () => this.#switchVersion,

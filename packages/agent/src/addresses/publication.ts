@@ -32,7 +32,7 @@ import { placeInLine } from "../ipam/garbage.ts";
 import type { OwnBlock } from "../ipam/own-blocks.ts";
 import type { Logger } from "../log.ts";
 import { BlockLedger } from "./block-ledger.ts";
-import { poolFigures, subnetFigures } from "./figures.ts";
+import { poolFigures, subnetFigures, type SubnetFigures } from "./figures.ts";
 import { holdersOf, inUseCondition, type ResidentNode, type SubnetHolders } from "./subnet-holders.ts";
 
 /** Keeps a Subnet from vanishing under its pods. */
@@ -79,8 +79,15 @@ export class Publication {
   /** Objects that do not say what they should, since when (ms), and this node's place in line. */
   readonly #overdue = new Map<string, { readonly since: number; readonly place: number }>();
 
+  #figures: ReadonlyMap<string, SubnetFigures> = new Map();
+
   constructor(options: PublicationOptions) {
     this.#options = options;
+  }
+
+  /** How full each subnet of the cluster was when it was looked at last, by name. */
+  get figures(): ReadonlyMap<string, SubnetFigures> {
+    return this.#figures;
   }
 
   /**
@@ -170,13 +177,16 @@ export class Publication {
       }
     };
     for (const network of source.networks()) await attend(network, networkKind, {});
+    const known = new Map<string, SubnetFigures>();
     for (const subnet of source.subnets()) {
       const { value } = subnet;
-      const figures = value === undefined ? {} : subnetFigures(value, blocks, claims);
+      const figures = value === undefined ? undefined : subnetFigures(value, blocks, claims);
+      if (figures !== undefined) known.set(subnet.name, figures);
       const more = subnet.deleting ? [inUseCondition(await this.#holders(subnet, blocks, claims))] : [];
-      await attend(subnet, subnetKind, figures, more);
+      await attend(subnet, subnetKind, figures ?? {}, more);
       if (subnet.deleting && this.#isFirst(subnet.uid, self, nodes)) await this.#letGo(subnet);
     }
+    this.#figures = known;
     for (const pool of source.pools()) {
       await attend(pool, ipPoolKind, pool.value === undefined ? {} : poolFigures(pool.value, claims));
     }

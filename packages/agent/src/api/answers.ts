@@ -4,6 +4,7 @@ import { formatFlow, type FlowEntry } from "@beyondfabric/openflow";
 import type { AddressPhase, IpAddressRecord } from "@beyondfabric/kube/kinds";
 import type { Cache } from "@beyondfabric/ovsdb";
 import { formatCidr, type Ip } from "@beyondfabric/packet";
+import type { SubnetFigures } from "../addresses/figures.ts";
 import type { AddressService } from "../addresses/service.ts";
 import type { AttachmentService } from "../attachment/service.ts";
 import type { AgentConfig } from "../config.ts";
@@ -42,6 +43,8 @@ export interface ApiAnswersOptions {
   readonly api: () => { connected: boolean; synced: boolean };
   /** Claims of the cluster. */
   readonly claims: () => Iterable<IpAddressRecord>;
+  /** How full each subnet of the cluster is. */
+  readonly subnets: () => ReadonlyMap<string, SubnetFigures>;
   readonly tunnelAddress: () => Ip | undefined;
   readonly switchVersion: () => string | undefined;
   readonly audit: AddressSource;
@@ -225,6 +228,7 @@ export class ApiAnswers implements ApiSource {
       operations: attachments.operations,
       addresses: () => addresses.blockUsage(),
       families: () => addresses.usage(),
+      subnets: () => this.#parts.subnets(),
       rules: () => this.#rules(),
       networks: () => this.#parts.networks.states(),
       claims: () => claimsByPhase(this.#parts.claims()),
