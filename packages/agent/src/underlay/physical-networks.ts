@@ -96,6 +96,8 @@ export class PhysicalNetworks {
   /** What is written about each bridge, to tell whether it changed. */
   readonly #written = new Map<string, string>();
   readonly #announced = new Set<string>();
+  /** Pods of whose addresses it is not known yet whether somebody else uses them. */
+  readonly #probed = new Set<string>();
   readonly #examined = new Map<string, { readonly wires: readonly UplinkExamination[]; readonly ear: Ear }>();
 
   constructor(options: PhysicalNetworksOptions) {
@@ -315,6 +317,7 @@ export class PhysicalNetworks {
     }
     const claim: Claim = { ...resident };
     this.#residents.set(resident.key, claim);
+    this.#probed.add(resident.key);
     try {
       await this.#write();
       await this.#probe(claim, session);
@@ -323,6 +326,8 @@ export class PhysicalNetworks {
       this.#residents.delete(resident.key);
       await this.#write();
       throw error;
+    } finally {
+      this.#probed.delete(resident.key);
     }
   }
 
@@ -367,7 +372,7 @@ export class PhysicalNetworks {
   #greet(bridge: string): void {
     let group = 0;
     for (const { key, subnet } of this.#residents.values()) {
-      if (this.#announced.has(key) || this.#carrierOf(subnet)?.bridge !== bridge) continue;
+      if (this.#announced.has(key) || this.#probed.has(key) || this.#carrierOf(subnet)?.bridge !== bridge) continue;
       this.#announced.add(key);
       this.#after(group++ * announcementPace, () => this.announce(key));
     }
