@@ -147,11 +147,8 @@ export class ServiceCatalog {
     if (known !== undefined) return known.endpoints.lists;
     // Whatever others ask for, only the ports of a Service are worth being kept.
     const isPort = state.service?.ports.some((each) => each.name === portName && each.protocol === protocol);
-    const endpoints = new MergedEndpoints();
-    endpoints.exchange(
-      [],
-      [...sourcesOf(state)].flatMap((source) => targetsOf(source, portName, protocol, family)),
-    );
+    const sources = [...sourcesOf(state)];
+    const endpoints = new MergedEndpoints(sources.flatMap((source) => targetsOf(source, portName, protocol, family)));
     if (isPort === true) {
       state.ports ??= new Map();
       state.ports.set(key, { name: portName, protocol, family, endpoints });

@@ -42,9 +42,18 @@ export function targetsOf(source: EndpointSource, portName: string, protocol: Pr
 }
 
 export class MergedEndpoints {
-  #lists = noEndpoints;
+  #lists: PortEndpoints;
   /** Targets whose address and port another source offers better. Most often none. */
-  #spare: readonly Target[] = [];
+  #spare: readonly Target[];
+
+  constructor(targets: readonly Target[]) {
+    const sorted = targets.toSorted(compareCandidates);
+    const isFirst = (target: Target, index: number): boolean =>
+      index === 0 || compareTargets(sorted[index - 1]!, target) !== 0;
+    this.#spare = sorted.filter((target, index) => !isFirst(target, index));
+    const all = this.#spare.length === 0 ? sorted : sorted.filter(isFirst);
+    this.#lists = listsOf(all, all.filter(isReady), all.filter(isTerminating));
+  }
 
   get lists(): PortEndpoints {
     return this.#lists;
@@ -84,12 +93,13 @@ function changedLists(lists: PortEndpoints, out: readonly Target[], into: readon
   if (out.length + into.length === 0) return lists;
   const all = spliced(lists.all, out, into);
   const ready = spliced(lists.ready, out.filter(isReady), into.filter(isReady));
-  return {
-    all,
-    // Most often all are ready: one list then serves for both.
-    ready: ready.length === all.length ? all : ready,
-    terminating: spliced(lists.terminating, out.filter(isTerminating), into.filter(isTerminating)),
-  };
+  const terminating = spliced(lists.terminating, out.filter(isTerminating), into.filter(isTerminating));
+  return listsOf(all, ready, terminating);
+}
+
+/** Most often all are ready: one list then serves for both. */
+function listsOf(all: readonly Target[], ready: readonly Target[], terminating: readonly Target[]): PortEndpoints {
+  return { all, ready: ready.length === all.length ? all : ready, terminating };
 }
 
 function isReady({ endpoint }: Target): boolean {
@@ -153,24 +163,20 @@ function equalTo(sorted: readonly Target[], target: Target): Target[] {
   return found;
 }
 
-/** A list without some of its targets and with others, all in order: where nothing changes, pieces are copied as they are. */
+/** A list without some of its targets and with others, all in order: where nothing changes, it is copied as it is. */
 function spliced(sorted: readonly Target[], out: readonly Target[], into: readonly Target[]): readonly Target[] {
   if (out.length + into.length === 0) return sorted;
   const leaving = new Set(out);
-  const pieces: (readonly Target[])[] = [];
+  const result: Target[] = [];
   let from = 0;
-  const copyTo = (end: number): void => {
-    if (end > from) pieces.push(sorted.slice(from, end));
-    from = end;
-  };
   for (const [gone, come] of byPlace([...out], [...into])) {
-    copyTo(findFirst(sorted, (gone[0] ?? come[0])!));
-    while (from < sorted.length && compareTargets(sorted[from]!, (gone[0] ?? come[0])!) === 0) {
-      if (!leaving.has(sorted[from]!)) pieces.push([sorted[from]!]);
-      from++;
+    const sample = (gone[0] ?? come[0])!;
+    for (const end = findFirst(sorted, sample); from < end; from++) result.push(sorted[from]!);
+    for (; from < sorted.length && compareTargets(sorted[from]!, sample) === 0; from++) {
+      if (!leaving.has(sorted[from]!)) result.push(sorted[from]!);
     }
-    pieces.push(come);
+    result.push(...come);
   }
-  copyTo(sorted.length);
-  return pieces.flat();
+  for (; from < sorted.length; from++) result.push(sorted[from]!);
+  return result;
 }

@@ -185,7 +185,7 @@ function observable(world: World, name: string): string {
 }
 
 function randomChange(dice: Dice): { kind: keyof World; id: string; raw: object | undefined } {
-  const kind = dice.pick(["services", "slices", "slices", "endpoints"] as const);
+  const kind = dice.pick(["services", "services", "slices", "slices", "endpoints"] as const);
   const id = kind === "slices" ? `${dice.pick(["x", "y"])}/${dice.pick(sliceNames)}` : dice.pick(serviceNames);
   if (dice.oneIn(4)) return { kind, id, raw: undefined };
   const make = { services: randomService, slices: randomSlice, endpoints: randomEndpoints }[kind];
@@ -236,7 +236,8 @@ describe("a reader of raw objects that shares no code", () => {
         assert.fail(`${String(error)}\nWORLD_SEED=${number}\n${JSON.stringify(history)}`);
       }
     }
-    assert.ok(conflicts > sequences && changes > sequences, `${conflicts} conflicts, ${changes} changes: too few`);
+    const isEnough = conflicts > sequences / 4 && changes > sequences;
+    assert.ok(isEnough, `${conflicts} conflicts, ${changes} changes: worlds in which nothing happens prove nothing`);
   });
 });
 

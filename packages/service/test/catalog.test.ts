@@ -273,6 +273,28 @@ describe("endpoints", () => {
     assert.equal(catalog.removeEndpoints("shop", "web").size, 0);
   });
 
+  it("are told apart by their source and their port, also where records are shared", () => {
+    const catalog = new ServiceCatalog();
+    catalog.setService(service({ name: "web" }));
+    const object = endpointsObject(["10.1.0.1"]);
+    catalog.setEndpoints(object);
+    assert.deepEqual(
+      endpoints(catalog).all.map(({ source }) => source),
+      ["0"],
+    );
+    const [{ endpoints: records } = { endpoints: [] }] = object.sources;
+    catalog.setSlice({ ...slice("s1", []), endpoints: records });
+    assert.deepEqual(
+      endpoints(catalog).all.map(({ source }) => source),
+      ["s1"],
+    );
+    catalog.setSlice(slice("s1", ["10.1.0.1"], { ports: [{ port: 8081 }] }));
+    assert.deepEqual(texts(endpoints(catalog)), ["10.1.0.1|8081"]);
+    catalog.removeEndpoints("shop", "web");
+    catalog.removeSlice("shop", "s1");
+    assert.deepEqual(texts(endpoints(catalog)), []);
+  });
+
   it("outlast their Service, which may come back", () => {
     const catalog = new ServiceCatalog();
     catalog.setService(service({ name: "web" }));

@@ -61,8 +61,8 @@ describe("a large cluster", () => {
       ["unreadying a slice", () => catalog.setSlice(bigSlice(0, " -ready"))],
       ["removing a slice", () => catalog.removeSlice("shop", "s0")],
     ];
-    // A search for each of the endpoints of the change, in each of the lists, twice: once to find, once to place. Looking
-    // at all others once would be reads of each, and sorting them a dozen times as many.
+    // A search for each of the endpoints of the change, in each of the lists, twice: once to find, once to place. Sorting
+    // the others would be a dozen reads of each, and looking at all of them for one endpoint a hundred times the bound.
     const perEndpoint = 4 * Math.ceil(Math.log2(endpointsCount)) + 8;
     for (const [what, act] of changes) {
       const reads = others.during(() => {
@@ -78,6 +78,10 @@ describe("a large cluster", () => {
       });
       assert.ok(single <= perEndpoint, `one endpoint of a slice read ${single} fields of the others`);
     }
+    const spec = { ports: [{ name: "other", port: 81 }] };
+    catalog.setService(service({ name: "web", spec }));
+    const unused = others.during(() => catalog.setSlice(bigSlice(0, " -ready")));
+    assert.equal(unused, 0, "a port that the Service has no more is merged no more");
     const found = catalog.endpointsOf(large, ...largePort).all.map(({ endpoint }) => endpoint.address);
     assert.deepEqual(found, found.toSorted());
     assert.equal(new Set(found).size, endpointsCount);
