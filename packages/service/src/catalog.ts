@@ -8,13 +8,14 @@ import { FrontendTable, frontendsOf, type Frontend } from "./frontends.ts";
 import {
   serviceKey,
   type AddressKind,
+  type EndpointPort,
   type EndpointsRecord,
   type EndpointSource,
   type Protocol,
   type ServiceRecord,
   type SliceRecord,
 } from "./model.ts";
-import { MergedEndpoints, noEndpoints, targetsOf, type PortEndpoints } from "./port-endpoints.ts";
+import { MergedEndpoints, noEndpoints, targetsOf, type PortEndpoints, type Target } from "./port-endpoints.ts";
 
 /** Keys (see `serviceKey`) of the Services for which something may be answered otherwise than before. */
 export type AffectedServices = ReadonlySet<string>;
@@ -22,8 +23,8 @@ export type AffectedServices = ReadonlySet<string>;
 export type ServiceName = Pick<ServiceRecord, "namespace" | "name">;
 
 interface MergedPort {
-  readonly name: string;
-  readonly protocol: Protocol;
+  /** See {@link portKey}. */
+  readonly port: string;
   readonly family: IpFamily;
   readonly endpoints: MergedEndpoints;
 }
@@ -39,6 +40,9 @@ interface ServiceState {
   /** Ports that were asked for; absent for none. */
   ports: Map<string, MergedPort> | undefined;
 }
+
+/** Told at once: what one Service asks for is long when it asks for many ports. */
+const maxConflicts = 50;
 
 export class ServiceCatalog {
   readonly #services = new Map<string, ServiceState>();
@@ -125,7 +129,7 @@ export class ServiceCatalog {
     return frontends.filter((frontend) => this.#frontends.holderOf(frontend) === frontend);
   }
 
-  /** The ways by which a Service says it is reached, and which others have. They come back when those go. */
+  /** The first ways by which a Service says it is reached and which others have. They come back when those go. */
   conflictsOf({ namespace, name }: ServiceName): Violation[] {
     const found = new Map<string, Violation>();
     for (const frontend of this.#services.get(serviceKey(namespace, name))?.frontends ?? []) {
@@ -134,6 +138,7 @@ export class ServiceCatalog {
       const violation = conflict(frontend, holder);
       // A port of the nodes is one of each family.
       found.set(`${violation.field} ${violation.rule}`, violation);
+      if (found.size === maxConflicts) break;
     }
     return [...found.values()];
   }
@@ -142,16 +147,19 @@ export class ServiceCatalog {
   endpointsOf({ namespace, name }: ServiceName, portName: string, protocol: Protocol, family: IpFamily): PortEndpoints {
     const state = this.#services.get(serviceKey(namespace, name));
     if (state === undefined) return noEndpoints;
-    const key = `${family} ${protocol} ${portName}`;
+    const port = portKey({ protocol, name: portName });
+    const key = `${family} ${port}`;
     const known = state.ports?.get(key);
     if (known !== undefined) return known.endpoints.lists;
     // Whatever others ask for, only the ports of a Service are worth being kept.
-    const isPort = state.service?.ports.some((each) => each.name === portName && each.protocol === protocol);
+    const isPort = state.service !== undefined && portNumbers(state.service).has(port);
     const sources = [...sourcesOf(state)];
-    const endpoints = new MergedEndpoints(sources.flatMap((source) => targetsOf(source, portName, protocol, family)));
-    if (isPort === true) {
+    const endpoints = new MergedEndpoints(
+      sources.flatMap((source) => targetsOf(source, portNumbers(source).get(port), family)),
+    );
+    if (isPort) {
       state.ports ??= new Map();
-      state.ports.set(key, { name: portName, protocol, family, endpoints });
+      state.ports.set(key, { port, family, endpoints });
     }
     return endpoints.lists;
   }
@@ -213,22 +221,36 @@ function sourcesOf({ slices, endpoints }: ServiceState): Iterable<EndpointSource
   return slices?.values() ?? endpoints?.sources ?? [];
 }
 
+/** By which ports of Services and of endpoints are joined. */
+function portKey({ protocol, name }: Pick<EndpointPort, "protocol" | "name">): string {
+  return `${protocol} ${name}`;
+}
+
+/** Of a Service or a source, for as long as it is the same: either may have thousands of ports that are asked for. */
+const knownNumbers = new WeakMap<readonly EndpointPort[], ReadonlyMap<string, number>>();
+
+function portNumbers({ ports }: { readonly ports: readonly EndpointPort[] }): ReadonlyMap<string, number> {
+  let numbers = knownNumbers.get(ports);
+  if (numbers === undefined) {
+    numbers = new Map(ports.map((each) => [portKey(each), each.port]));
+    knownNumbers.set(ports, numbers);
+  }
+  return numbers;
+}
+
 function exchange(state: ServiceState, removed: readonly EndpointSource[], added: readonly EndpointSource[]): void {
-  for (const { name, protocol, family, endpoints } of state.ports?.values() ?? []) {
-    endpoints.exchange(
-      removed.flatMap((source) => targetsOf(source, name, protocol, family)),
-      added.flatMap((source) => targetsOf(source, name, protocol, family)),
-    );
+  for (const { port, family, endpoints } of state.ports?.values() ?? []) {
+    const targets = (source: EndpointSource): Target[] => targetsOf(source, portNumbers(source).get(port), family);
+    endpoints.exchange(removed.flatMap(targets), added.flatMap(targets));
   }
 }
 
 /** Ports that the Service has no more are not kept merged. */
 function forgetPorts(state: ServiceState): void {
-  for (const [key, { name, protocol }] of state.ports ?? []) {
-    const isPort = state.service?.ports.some((port) => port.name === name && port.protocol === protocol);
-    if (isPort !== true) state.ports?.delete(key);
-  }
-  if (state.ports?.size === 0) state.ports = undefined;
+  if (state.ports === undefined) return;
+  const kept = state.service === undefined ? undefined : portNumbers(state.service);
+  for (const [key, { port }] of state.ports) if (kept?.has(port) !== true) state.ports.delete(key);
+  if (state.ports.size === 0) state.ports = undefined;
 }
 
 /**

@@ -43,14 +43,9 @@ function place({ kind, port }: Frontend): number {
  */
 const precedence: Readonly<Record<FrontendKind, number>> = { cluster: 0, loadBalancer: 1, external: 2, nodePort: 3 };
 
-/** Places in order, and in one place who has it before those who have not. Total: no two front ends are equal. */
+/** Of those that ask for one place, who has it before those who have not. Total: no two front ends are equal. */
 function compareFrontends(a: Frontend, b: Frontend): number {
-  return (
-    place(a) - place(b) ||
-    precedence[a.kind] - precedence[b.kind] ||
-    compareSeniority(a.service, b.service) ||
-    a.port.port - b.port.port
-  );
+  return precedence[a.kind] - precedence[b.kind] || compareSeniority(a.service, b.service) || a.port.port - b.port.port;
 }
 
 function compareSeniority(a: ServiceRecord, b: ServiceRecord): number {
@@ -62,52 +57,57 @@ function compareSeniority(a: ServiceRecord, b: ServiceRecord): number {
   );
 }
 
-/** Everything at one address, in the order of {@link compareFrontends}: most often a few, and a thousand at the worst. */
+/** Everything at one address: most often a few places with one front end each, and thousands at the worst. */
 class Claims {
-  readonly #sorted: Frontend[] = [];
+  /** By place, in the order of {@link compareFrontends}: the first has it. */
+  readonly #places = new Map<number, Frontend[]>();
+  readonly #kinds: Record<FrontendKind, number> = { cluster: 0, loadBalancer: 0, external: 0, nodePort: 0 };
 
   get isEmpty(): boolean {
-    return this.#sorted.length === 0;
+    return this.#places.size === 0;
   }
 
   add(frontend: Frontend): void {
-    this.#sorted.splice(
-      this.#after((other) => compareFrontends(other, frontend) < 0),
-      0,
-      frontend,
-    );
+    const at = place(frontend);
+    const claimants = this.#places.get(at);
+    if (claimants === undefined) this.#places.set(at, [frontend]);
+    else claimants.splice(rankAmong(claimants, frontend), 0, frontend);
+    this.#kinds[frontend.kind]++;
   }
 
   remove(frontend: Frontend): void {
-    const index = this.#after((other) => compareFrontends(other, frontend) < 0);
-    if (this.#sorted[index] === frontend) this.#sorted.splice(index, 1);
+    const at = place(frontend);
+    const claimants = this.#places.get(at);
+    if (claimants === undefined) return;
+    const index = rankAmong(claimants, frontend);
+    if (claimants[index] !== frontend) return;
+    claimants.splice(index, 1);
+    if (claimants.length === 0) this.#places.delete(at);
+    this.#kinds[frontend.kind]--;
   }
 
   holder(at: number): Frontend | undefined {
-    const first = this.#sorted[this.#after((other) => place(other) < at)];
-    return first !== undefined && place(first) === at ? first : undefined;
+    return this.#places.get(at)?.[0];
   }
 
-  claimants(at: number): Frontend[] {
-    const first = this.#after((other) => place(other) < at);
-    const end = this.#after((other) => place(other) <= at);
-    return this.#sorted.slice(first, end);
+  claimants(at: number): readonly Frontend[] {
+    return this.#places.get(at) ?? [];
   }
 
   has(kind: FrontendKind): boolean {
-    return this.#sorted.some((frontend) => frontend.kind === kind);
+    return this.#kinds[kind] > 0;
   }
+}
 
-  /** Where those end that are before something else. */
-  #after(isBefore: (frontend: Frontend) => boolean): number {
-    let [low, high] = [0, this.#sorted.length];
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (isBefore(this.#sorted[middle]!)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+/** How many of them come before it. */
+function rankAmong(claimants: readonly Frontend[], frontend: Frontend): number {
+  let [low, high] = [0, claimants.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compareFrontends(claimants[middle]!, frontend) < 0) low = middle + 1;
+    else high = middle;
   }
+  return low;
 }
 
 /** A place whose holder may have changed. */

@@ -2,8 +2,9 @@
 import type { Violation } from "@beyondfabric/kube/kinds";
 import { FieldReader, isObject, type RawObject } from "./field-reader.ts";
 
-/** A Service that a proxy of somebody else looks after, and the endpoints of it (service.kubernetes.io labels). */
+/** On a Service that a proxy of somebody else looks after, and on the slices of it. */
 const foreignLabel = "service.kubernetes.io/service-proxy-name";
+/** On a Service that is found by DNS alone, and on its slices and Endpoints. */
 const headlessLabel = "service.kubernetes.io/headless";
 
 export interface ObjectIdentity {
@@ -57,7 +58,7 @@ export function identifyObject(kind: string, raw: unknown): IdentifiedObject {
 }
 
 function businessOf(labels: RawObject | undefined): ObjectIdentity["business"] {
-  // The API server's proxy looks for the labels, whatever their value.
+  // kube-proxy too asks only whether they are there, whatever their value.
   if (labels === undefined || Object.hasOwn(labels, foreignLabel)) return "foreign";
   return Object.hasOwn(labels, headlessLabel) ? "headless" : "ours";
 }
@@ -71,7 +72,8 @@ export function boundedText(value: unknown, most: number): string | undefined {
   return typeof value === "string" && value.length > 0 && value.length <= most ? value : undefined;
 }
 
-/** The front of what parsing gives: what could not be honoured; empty for a sound object. */
+/** What reading gives of every kind. */
 export interface ParsedObject {
+  /** What could not be honoured; empty for a sound object. */
   readonly violations: readonly Violation[];
 }

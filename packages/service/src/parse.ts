@@ -13,8 +13,8 @@ export interface ParsedService extends ParsedObject {
   readonly service?: ServiceRecord;
 }
 
-/** Addresses times ports of one Service: both are long lists that a user may write. */
-const maxFrontends = 65_536;
+/** Front ends of one Service: addresses and ports are long lists that a user may write, and each meets each. */
+const maxFrontends = 16_384;
 
 /** ClientIPConfig.timeoutSeconds: three hours unless it says otherwise, a day at most. */
 const affinity = { usual: 10_800, range: [1, 86_400] } as const;
@@ -49,8 +49,9 @@ export function parseService(raw: unknown): ParsedService {
   const takesNodePorts = type === "NodePort" || type === "LoadBalancer";
   const ports = isNameless ? [] : readPorts(fields, spec["ports"], takesNodePorts);
   const { external, loadBalancer } = addresses;
-  const width = addresses.cluster.length * 2 + external.length + loadBalancer.length;
-  const isTooWide = width * ports.length > maxFrontends;
+  const width = addresses.cluster.length + external.length + loadBalancer.length;
+  const nodePorts = ports.filter(({ nodePort }) => nodePort !== undefined).length;
+  const isTooWide = width * ports.length + addresses.cluster.length * nodePorts > maxFrontends;
   if (isTooWide) fields.offend("spec.ports", `are too many for its addresses, so ${consequence}`, "split the Service");
   const affinitySeconds = readAffinity(fields, spec);
   const externalPolicy = readPolicy(fields, spec, "externalTrafficPolicy");

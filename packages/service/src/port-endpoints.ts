@@ -4,7 +4,7 @@
  */
 import { ipFamily, type IpFamily } from "@beyondfabric/packet";
 import { comparePreference, compareTexts } from "./endpoint-order.ts";
-import type { EndpointRecord, EndpointSource, Protocol } from "./model.ts";
+import type { EndpointRecord, EndpointSource } from "./model.ts";
 
 /** Where a packet may be sent: an endpoint, and the port on which it answers. */
 export interface Target {
@@ -33,12 +33,11 @@ function compareCandidates(a: Target, b: Target): number {
   return compareTargets(a, b) || comparePreference(a.endpoint, b.endpoint) || compareTexts(a.source, b.source);
 }
 
-/** The targets of a source for a port; none when it has no port of that name and protocol. In order. */
-export function targetsOf(source: EndpointSource, portName: string, protocol: Protocol, family: IpFamily): Target[] {
-  const port = source.ports.find((each) => each.name === portName && each.protocol === protocol);
+/** The targets of a source on one of its ports, in order; none without that port. */
+export function targetsOf(source: EndpointSource, port: number | undefined, family: IpFamily): Target[] {
   if (port === undefined) return [];
   const ofFamily = source.endpoints.filter(({ address }) => ipFamily(address) === family);
-  return ofFamily.map((endpoint) => ({ endpoint, port: port.port, source: source.name }));
+  return ofFamily.map((endpoint) => ({ endpoint, port, source: source.name }));
 }
 
 export class MergedEndpoints {

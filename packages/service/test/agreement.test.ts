@@ -181,7 +181,11 @@ function observable(world: World, name: string): string {
   const endpoints = portNames.flatMap((portName) =>
     protocols.flatMap((protocol) => families.map((family) => oracleEndpoints(world, name, portName, protocol, family))),
   );
-  return JSON.stringify([claims, world.services.get(name), endpoints]);
+  // Objects that differ in spelling, or in what is of no concern, say the same.
+  const { internalTrafficPolicy, externalTrafficPolicy, publishNotReadyAddresses } =
+    world.services.get(name)?.spec ?? {};
+  const policies = [internalTrafficPolicy ?? "Cluster", externalTrafficPolicy ?? "Cluster", publishNotReadyAddresses];
+  return JSON.stringify([claims, world.services.has(name), policies, endpoints]);
 }
 
 function randomChange(dice: Dice): { kind: keyof World; id: string; raw: object | undefined } {
