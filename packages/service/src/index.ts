@@ -25,6 +25,12 @@ export {
   type SliceRecord,
   type TrafficPolicy,
 } from "./model.ts";
-export { parseEndpoints, parseEndpointSlice, type ParsedEndpoints, type ParsedSlice } from "./parse-endpoints.ts";
+export {
+  parseEndpoints,
+  parseEndpointSlice,
+  type EndpointScope,
+  type ParsedEndpoints,
+  type ParsedSlice,
+} from "./parse-endpoints.ts";
 export { parseService, type ParsedService } from "./parse.ts";
 export type { PortEndpoints, Target } from "./port-endpoints.ts";

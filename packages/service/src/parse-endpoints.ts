@@ -11,7 +11,7 @@ import { readAddress, readPortShape } from "./parse.ts";
 import { Pool } from "./pool.ts";
 
 export interface ParsedSlice extends ParsedObject {
-  /** Absent when the slice is no business of ours: of a name, of no Service, or of one that others look after. */
+  /** Absent when the slice is no business of ours: of a name, of no Service, or of one outside of the scope. */
   readonly slice?: SliceRecord;
 }
 
@@ -19,6 +19,12 @@ export interface ParsedEndpoints extends ParsedObject {
   /** Absent as a slice is. */
   readonly endpoints?: EndpointsRecord;
 }
+
+/**
+ * Of which Services endpoints are read: of those that are proxied, or of all, which are also headless ones and those that are
+ * left to another proxy.
+ */
+export type EndpointScope = "proxied" | "all";
 
 const serviceNameLabel = "kubernetes.io/service-name";
 const hostnameTopology = "kubernetes.io/hostname";
@@ -31,10 +37,10 @@ const zoneLists = new Pool<readonly string[]>(4096);
 const nowhere: readonly string[] = [];
 
 /** Reads an EndpointSlice of the API, or of a file. Never throws. */
-export function parseEndpointSlice(raw: unknown): ParsedSlice {
+export function parseEndpointSlice(raw: unknown, scope: EndpointScope = "proxied"): ParsedSlice {
   const { fields, object, identity } = identifyObject("EndpointSlice", raw);
   const { violations } = fields;
-  if (identity === undefined || identity.business !== "ours") return { violations };
+  if (identity === undefined || (scope === "proxied" && identity.business !== "ours")) return { violations };
   const label = identity.labels[serviceNameLabel];
   if (label === undefined || label === "") return { violations };
   const service = objectName(label);
@@ -53,10 +59,10 @@ export function parseEndpointSlice(raw: unknown): ParsedSlice {
 }
 
 /** Reads an Endpoints object of the API, or of a file. Never throws. */
-export function parseEndpoints(raw: unknown): ParsedEndpoints {
+export function parseEndpoints(raw: unknown, scope: EndpointScope = "proxied"): ParsedEndpoints {
   const { fields, object, identity } = identifyObject("Endpoints", raw);
   const { violations } = fields;
-  if (identity === undefined || identity.business !== "ours") return { violations };
+  if (identity === undefined || (scope === "proxied" && identity.business !== "ours")) return { violations };
   const { namespace, name } = identity;
   const subsets = fields.list("subsets", object["subsets"], "the object has no endpoints");
   const sources = subsets.flatMap((item, index) => {

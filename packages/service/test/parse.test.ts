@@ -341,7 +341,7 @@ describe("a sound EndpointSlice", () => {
     ]);
   });
 
-  it("of names, of no Service, of a headless one or of another proxy is no business of ours", () => {
+  it("of names, of no Service, of a headless one or of another proxy is no business of ours unless all are asked for", () => {
     const named = { "kubernetes.io/service-name": "web" };
     for (const [labels, addressType] of [
       [named, "FQDN"],
@@ -353,6 +353,12 @@ describe("a sound EndpointSlice", () => {
     ] as const) {
       const raw = { metadata: { ...metadata, labels }, addressType, endpoints: [{ addresses: ["10.1.0.1"] }] };
       assert.deepEqual(parseEndpointSlice(raw), { violations: [] });
+      const isOfAnother = Object.keys(labels ?? {}).some((label) => label.startsWith("service.kubernetes.io/"));
+      const { slice } = parseEndpointSlice(raw, "all");
+      assert.deepEqual(
+        slice?.endpoints.map(({ address }) => address),
+        isOfAnother ? ["10.1.0.1"] : undefined,
+      );
     }
   });
 });
@@ -479,9 +485,10 @@ describe("an Endpoints object", () => {
     ]);
   });
 
-  it("of a headless Service is no business of ours", () => {
+  it("of a headless Service is no business of ours unless all are asked for", () => {
     const raw = { metadata: { ...metadata, labels: { "service.kubernetes.io/headless": "" } }, subsets: [] };
     assert.deepEqual(parseEndpoints(raw), { violations: [] });
+    assert.deepEqual(parseEndpoints(raw, "all").endpoints, { namespace: "shop", name: "web", sources: [] });
   });
 });
 
