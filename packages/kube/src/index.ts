@@ -27,6 +27,7 @@ export {
 } from "./request.ts";
 export type { Resource, Selection } from "./resource.ts";
 export {
+  endpointSliceResources,
   endpointsResource,
   eventResource,
   leaseResource,

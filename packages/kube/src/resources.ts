@@ -17,6 +17,14 @@ export const networkPolicyResource: Resource = {
 };
 export const serviceResource = core("services", "Service", true);
 export const endpointsResource = core("endpoints", "Endpoints", true);
+/** The same kind under both of its versions, the better one first: Kubernetes before 1.21 serves the beta alone. */
+export const endpointSliceResources: readonly Resource[] = ["v1", "v1beta1"].map((version) => ({
+  group: "discovery.k8s.io",
+  version,
+  plural: "endpointslices",
+  kind: "EndpointSlice",
+  namespaced: true,
+}));
 export const eventResource = core("events", "Event", true);
 export const leaseResource: Resource = {
   group: "coordination.k8s.io",

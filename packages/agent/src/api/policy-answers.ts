@@ -79,8 +79,8 @@ export class PolicyAnswers implements PolicySource {
         throw refused(`${from} and ${to} have no addresses of one family`, "choose an end that has");
       }
       throw refused(
-        `${service} has no ready endpoint of the family${port === undefined ? "" : ` for ${port}`}`,
-        "look with: kubectl get endpoints",
+        `${service} has no endpoint of the family that is ready${port === undefined ? "" : ` for ${port}`}`,
+        "look with: kubectl get endpointslices",
       );
     }
     const { service = sources.service } = destinations;

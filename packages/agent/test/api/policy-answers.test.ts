@@ -73,8 +73,11 @@ describe("what is said about policies", () => {
     assert.match(service!.endpoints[1]!.sentence, /^ALLOWED 192\.0\.2\.1 to pod shop\/web on 80\/TCP/);
     const all = await answers.explain("bank/ledger", "service/shop/front", undefined);
     assert.deepEqual([all.allowed, all.service?.endpoints.length], [false, 2]);
-    await assert.rejects(answers.explain("shop/web", "svc/shop/front", "80/TCP"), /no ready endpoint.* for 80\/TCP/);
-    await assert.rejects(answers.explain("shop/web", "svc/shop/none", undefined), /no ready endpoint/);
+    await assert.rejects(answers.explain("shop/web", "svc/shop/front", "80/TCP"), /no endpoint.* ready for 80\/TCP/);
+    await assert.rejects(
+      answers.explain("shop/web", "svc/shop/none", undefined),
+      /no endpoint of the family that is ready/,
+    );
     await assert.rejects(answers.explain("shop/web", "svc/shop/nobody", undefined), /no service shop\/nobody/);
   });
 
