@@ -106,7 +106,7 @@ describe("pods that come and go under agents that die", () => {
   async function remove(half: string): Promise<void> {
     const pods = `/api/v1/namespaces/default/pods?labelSelector=half%3D${half}&gracePeriodSeconds=0`;
     const ask = async (): Promise<boolean> => (await lab.mustKubectl("delete", "--raw", pods)) !== "";
-    await until(`the ${half} pods are deleted`, ask, 180_000);
+    await until(`the ${half} pods are deleted`, ask, 600_000);
   }
 
   async function list<T>(kind: string): Promise<T[]> {
@@ -134,7 +134,7 @@ describe("pods that come and go under agents that die", () => {
   }
 
   const settled = (what: string, isDone: (pods: readonly RawPod[]) => boolean): Promise<void> =>
-    until(what, async () => isDone(await look()) || undefined, 300_000, 1000).then(() => undefined);
+    until(what, async () => isDone(await look()) || undefined, 600_000, 1000).then(() => undefined);
   const areReady = (pods: readonly RawPod[], indices: readonly number[]): boolean => {
     const ready = new Set(pods.filter(isReady).map(({ metadata }) => metadata.name));
     return indices.every((index) => ready.has(nameOf(index)));

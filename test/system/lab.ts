@@ -122,7 +122,8 @@ export class Lab {
   }
 
   kubectl(...args: string[]): Promise<Outcome> {
-    return run("kubectl", ["--kubeconfig", this.#kubeconfig, ...args]);
+    // An API server that is busy with hundreds of pods takes its time.
+    return run("kubectl", ["--kubeconfig", this.#kubeconfig, ...args], 300_000);
   }
 
   /**
