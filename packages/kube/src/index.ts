@@ -46,6 +46,7 @@ export {
   type Requirement,
   type SelectorOperator,
 } from "./selectors.ts";
+export { Semaphore } from "./semaphore.ts";
 export type { RecordListener, Records } from "./store.ts";
 export type {
   KubeList,

@@ -2,7 +2,14 @@
  * Claims in the Kubernetes API: creating is claiming, and every other write names the version that was judged. All reads ask
  * the API server and no cache.
  */
-import { isAlreadyExists, isConflict, isNotFound, type KubeClient, type RequestOptions } from "@beyondfabric/kube";
+import {
+  isAlreadyExists,
+  isConflict,
+  isNotFound,
+  Semaphore,
+  type KubeClient,
+  type RequestOptions,
+} from "@beyondfabric/kube";
 import {
   formatViolation,
   ipAddressKind,
@@ -22,11 +29,16 @@ import { AgentError } from "../errors.ts";
 /** With more claims in a subnet than fit into a page, a block of at most so many addresses is read one by one. */
 const mostSingleReads = 128n;
 const pageSize = 500;
+/** Labels are no index: for each list the API server reads all claims of the cluster. */
+const listsAtOnce = 3;
+/** How long one may take (ms). */
+const listMilliseconds = 20_000;
 
 /** Each call throws what the API server says, except for what its result tells. */
 export class AddressStore {
   readonly #client: KubeClient;
   readonly #options: RequestOptions;
+  readonly #lists = new Semaphore(listsAtOnce);
 
   /** @param options for every request */
   constructor(client: KubeClient, options: RequestOptions = {}) {
@@ -79,14 +91,20 @@ export class AddressStore {
   /** Claims of an owner, by the digest that they carry as a label. */
   async listOwner(ownerDigest: string): Promise<IpAddressRecord[]> {
     const selection = { labelSelector: `${OWNER_LABEL}=${ownerDigest}` };
-    const { records } = await this.#client.listAll(ipAddressKind, readable, selection, this.#options);
-    return records;
+    return await this.#listAll(selection);
   }
 
   /** Claims of a subnet. */
   async listSubnet(subnet: string): Promise<IpAddressRecord[]> {
-    const { records } = await this.#client.listAll(ipAddressKind, readable, ofSubnet(subnet), this.#options);
-    return records;
+    return await this.#listAll(ofSubnet(subnet));
+  }
+
+  async #listAll(selection: { readonly labelSelector: string }): Promise<IpAddressRecord[]> {
+    const options = { ...this.#options, timeout: listMilliseconds };
+    return await this.#lists.run(async () => {
+      const { records } = await this.#client.listAll(ipAddressKind, readable, selection, options);
+      return records;
+    });
   }
 
   /** Claims inside a prefix of a subnet. */

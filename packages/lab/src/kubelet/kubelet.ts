@@ -1,9 +1,8 @@
 import { release } from "node:os";
 import { LabError, messageOf } from "../errors.ts";
 import { sleep } from "../process/run.ts";
-import { Semaphore } from "../process/semaphore.ts";
 import type { LabApi, Watch } from "../lab-api.ts";
-import { nodeResource, podResource } from "@beyondfabric/kube";
+import { nodeResource, podResource, Semaphore } from "@beyondfabric/kube";
 import { readNetworkConfiguration } from "./cni.ts";
 import { type Node, type Pod, podKey } from "./pod-model.ts";
 import { timestamp } from "./pod-status.ts";

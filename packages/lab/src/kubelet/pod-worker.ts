@@ -1,8 +1,8 @@
+import type { Semaphore } from "@beyondfabric/kube";
 import { isDeepStrictEqual } from "node:util";
 import { join } from "node:path";
 import { messageOf } from "../errors.ts";
 import { run } from "../process/run.ts";
-import type { Semaphore } from "../process/semaphore.ts";
 import { containerEnvironment, podHostname } from "./container-process.ts";
 import { ContainerRunner } from "./container-runner.ts";
 import type { Container, Pod, PodStatus } from "./pod-model.ts";

@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { processStartTime, readLivePid } from "../../src/process/pid-file.ts";
 import { forEachBounded, run, runChecked, sleep } from "../../src/process/run.ts";
-import { Semaphore } from "../../src/process/semaphore.ts";
 import { fileTail, nextBackoff, SupervisedProcess } from "../../src/process/supervised-process.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lab-process-"));
@@ -115,12 +114,6 @@ describe("running commands", () => {
     };
     await assert.rejects(forEachBounded([1, 2, 3, 4, 5, 6], 2, work), /third/);
     assert.deepEqual([most, finished], [2, 6]);
-    const semaphore = new Semaphore(1);
-    const order: number[] = [];
-    await Promise.all(
-      [1, 2, 3].map(async (item) => await semaphore.run(async () => void order.push(item, (await sleep(5), item)))),
-    );
-    assert.deepEqual(order, [1, 1, 2, 2, 3, 3]);
   });
 });
 

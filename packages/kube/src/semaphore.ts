@@ -1,4 +1,7 @@
-/** Lets at most `limit` pieces of work run at a time; the others wait in order. */
+/**
+ * Lets at most `limit` pieces of work run at a time; the others wait in order. A question that costs a server much is worth waiting
+ * with: asked all at once, none is answered in time, and each is asked again while the server still works on the first.
+ */
 export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
