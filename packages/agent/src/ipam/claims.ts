@@ -121,10 +121,13 @@ type Outcome =
  */
 export async function claim(request: ClaimRequest, environment: ClaimEnvironment): Promise<ClaimOutcome> {
   const held: Exclude<Outcome, { state: "refused" }>[] = [];
+  // Every list costs the API server all claims of the cluster: the families begin with one. Whether a slot has another address is
+  // asked again before it is confirmed.
+  const owned = await environment.store.listOwner(ownerDigest(request.owner));
   for (const wish of request.wishes) {
     const mac = held[0]?.record.holder?.mac;
     const rest = mac === undefined ? request : { ...request, holder: { ...request.holder, mac }, macOf: () => mac };
-    const outcome = await new FamilyClaim(rest, wish, environment).run();
+    const outcome = await new FamilyClaim(rest, wish, environment, owned).run();
     if (outcome.state === "refused") {
       for (const { record } of held) {
         await release(record.address, request.holder.podUid, "OtherFamilyRefused", environment);
@@ -175,16 +178,24 @@ class FamilyClaim {
   readonly #wish: ClaimWish;
   readonly #environment: ClaimEnvironment;
   readonly #digest: string;
+  /** What the owner had when the claim began; the first round looks there. */
+  #owned: readonly IpAddressRecord[] | undefined;
   /** Candidates that cannot be had now. */
   readonly #refused = new Set<Ip>();
   readonly #reserved: Ip[] = [];
   #refusal: IpamError | undefined;
 
-  constructor(request: ClaimRequest, wish: ClaimWish, environment: ClaimEnvironment) {
+  constructor(
+    request: ClaimRequest,
+    wish: ClaimWish,
+    environment: ClaimEnvironment,
+    owned: readonly IpAddressRecord[],
+  ) {
     this.#request = request;
     this.#wish = wish;
     this.#environment = environment;
     this.#digest = ownerDigest(request.owner);
+    this.#owned = owned;
   }
 
   async run(): Promise<Outcome> {
@@ -230,7 +241,8 @@ class FamilyClaim {
   }
 
   async #ofOwner(): Promise<IpAddressRecord[]> {
-    const all = await this.#environment.store.listOwner(this.#digest);
+    const all = this.#owned ?? (await this.#environment.store.listOwner(this.#digest));
+    this.#owned = undefined;
     return all.filter((each) => each.subnet === this.#request.subnet.name && this.#isWished(each.address));
   }
 
