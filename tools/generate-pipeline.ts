@@ -37,13 +37,9 @@ const registers = [
     "what conntrack knows of the packet: 0 it was not asked, 1 permitted by its label, 2 the first of a connection, 3 doubtful",
   ],
   ["reg9[0]", "the packet has been to the agent: a refused answer cannot make it go round"],
-  [
-    "pkt_mark[24..31]",
-    "nought; which of these bits is written tells flows of different verdicts apart (docs/design/0002)",
-  ],
   ["reg9[1]", "the packet is larger than its way takes"],
   [
-    "pkt_mark[24..30]",
+    "pkt_mark[24..31]",
     "nought; which of these bits is written tells flows of different verdicts apart (docs/design/0002)",
   ],
 ] as const;

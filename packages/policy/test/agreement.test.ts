@@ -4,7 +4,8 @@ import { addressAt, cidrSize, formatCidr } from "@beyondfabric/packet";
 import { evaluateDirection, explainVerdict, passingRules } from "../src/index.ts";
 import { oracleAllows, type World, type WorldPacket } from "./oracle.ts";
 import { packetFacts, Product } from "./product.ts";
-import { Dice, randomPacket, randomWorld } from "./world.ts";
+import { Dice } from "./dice.ts";
+import { randomPacket, randomWorld } from "./world.ts";
 
 const worlds = 100_000;
 const packetsPerWorld = 5;

@@ -5,7 +5,8 @@ import { formatViolation } from "@beyondfabric/kube/kinds";
 import { parseNetworkPolicy, PolicyIndex, type NetworkPolicy, type ParsedPolicy } from "../src/index.ts";
 import { oracleAllows, type WorldPolicy } from "./oracle.ts";
 import { Product } from "./product.ts";
-import { Dice, randomPacket, randomWorld } from "./world.ts";
+import { Dice } from "./dice.ts";
+import { randomPacket, randomWorld } from "./world.ts";
 
 function parse(spec: unknown): ParsedPolicy {
   return parseNetworkPolicy({ metadata: { namespace: "shop", name: "web" }, spec });

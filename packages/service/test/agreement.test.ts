@@ -20,8 +20,8 @@ import {
   type OracleFrontend,
   type World,
 } from "./oracle.ts";
+import { Dice } from "../../policy/test/dice.ts";
 import {
-  Dice,
   nodePorts,
   nodes,
   portNames,

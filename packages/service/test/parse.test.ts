@@ -11,7 +11,8 @@ import {
   type ServiceRecord,
   type SliceRecord,
 } from "../src/index.ts";
-import { breakSomewhere, Dice, randomEndpoints, randomService, randomSlice } from "./world.ts";
+import { Dice } from "../../policy/test/dice.ts";
+import { breakSomewhere, randomEndpoints, randomService, randomSlice } from "./world.ts";
 
 const metadata = { namespace: "shop", name: "web", uid: "u1", creationTimestamp: "2026-01-01T00:00:00Z" };
 
